@@ -1,0 +1,34 @@
+package command
+
+import (
+	"context"
+	"fmt"
+)
+
+type linkKey struct{}
+type progressKey struct{}
+
+// WithLink gives the link that a command's packets leave by unless its
+// parameters name another: the one whose queue it came in on.
+func WithLink(ctx context.Context, link string) context.Context {
+	return context.WithValue(ctx, linkKey{}, link)
+}
+
+// LinkOf is the link given by WithLink; "" means by route.
+func LinkOf(ctx context.Context) string {
+	link, _ := ctx.Value(linkKey{}).(string)
+	return link
+}
+
+// WithProgress has show called with each line worth showing while a command
+// runs, such as one reply of a ping. show is called by one goroutine at a time.
+func WithProgress(ctx context.Context, show func(fmt.Stringer)) context.Context {
+	return context.WithValue(ctx, progressKey{}, show)
+}
+
+// Progress shows a line to whoever asked for it through WithProgress.
+func Progress(ctx context.Context, line fmt.Stringer) {
+	if show, ok := ctx.Value(progressKey{}).(func(fmt.Stringer)); ok {
+		show(line)
+	}
+}

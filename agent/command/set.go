@@ -1,0 +1,149 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"runtime/debug"
+	"slices"
+	"time"
+)
+
+// Info is what people read about a command, and how they type it.
+type Info struct {
+	Name       string // as on the wire and on the command line
+	Summary    string // one line
+	Positional string // parameter that is typed before the destination, without its option; "" if none
+	Example    string // command lines, as they are typed
+}
+
+// Definition is a command that a Set can hold: see Define.
+type Definition struct {
+	Info
+	prepare func() Invocation
+}
+
+// Invocation is one command about to run: its parameters at their defaults,
+// and the function that runs it with what they were set to.
+type Invocation struct {
+	Flags *Flags
+	Run   func(ctx context.Context, destination string) (Data, error)
+}
+
+// Prepare begins a new run of the command.
+func (d Definition) Prepare() Invocation { return d.prepare() }
+
+// parameters is a pointer to a struct of parameters, which declares them.
+type parameters[P any] interface {
+	*P
+	Flags(*Flags)
+}
+
+// Define makes a command of a typed method: defaults gives its parameters
+// their values before any is set, run measures.
+func Define[P any, PP parameters[P], R Data](info Info, defaults func() P, run func(context.Context, string, P) (R, error)) Definition {
+	return Definition{info, func() Invocation {
+		params := defaults()
+		flags := newFlags(info.Name)
+		PP(&params).Flags(flags)
+		return Invocation{flags, func(ctx context.Context, destination string) (Data, error) {
+			return run(ctx, destination, params)
+		}}
+	}}
+}
+
+// Set is the commands of a terminal, or those of them that a door may run.
+// It does not change and may be shared.
+type Set struct {
+	definitions []Definition
+}
+
+// NewSet holds the given commands, in this order. It panics if two have the same name.
+func NewSet(definitions ...Definition) Set {
+	var s Set
+	for _, d := range definitions {
+		if _, found := s.Lookup(d.Name); found {
+			panic("command: " + d.Name + " defined twice")
+		}
+		s.definitions = append(s.definitions, d)
+	}
+	return s
+}
+
+// Only is the part of the set with the given names: what a door is granted.
+func (s Set) Only(names ...string) Set {
+	var part Set
+	for _, d := range s.definitions {
+		if slices.Contains(names, d.Name) {
+			part.definitions = append(part.definitions, d)
+		}
+	}
+	return part
+}
+
+// All yields the commands in their order.
+func (s Set) All() iter.Seq[Definition] { return slices.Values(s.definitions) }
+
+// Lookup finds a command by its name.
+func (s Set) Lookup(name string) (Definition, bool) {
+	i := slices.IndexFunc(s.definitions, func(d Definition) bool { return d.Name == name })
+	if i < 0 {
+		return Definition{}, false
+	}
+	return s.definitions[i], true
+}
+
+// Execute runs a command until it is done, its deadline has passed or ctx
+// ends, and never fails: what went wrong is in the result.
+func (s Set) Execute(ctx context.Context, c Command) Result {
+	d, found := s.Lookup(c.Name)
+	if !found {
+		return Fail(c, fmt.Errorf("%q: %w", c.Name, ErrUnsupported))
+	}
+	run := d.Prepare()
+	if err := run.Flags.apply(c.Params); err != nil {
+		return Fail(c, err)
+	}
+	return run.Execute(ctx, c)
+}
+
+// Execute runs a prepared command, whose parameters were set through its
+// Flags: those of c are not looked at. See [Set.Execute].
+func (i Invocation) Execute(ctx context.Context, c Command) Result {
+	limited, cancel := context.WithDeadline(WithLink(ctx, c.Link), c.Deadline())
+	defer cancel()
+
+	// Times are counted from the first by the monotonic clock, so that a step
+	// of the wall clock cannot put them out of order.
+	now := func() time.Time { return c.Received.Add(time.Since(c.Received)) }
+	r := Result{Command: c, Sent: now()}
+	r.Data, r.Err = i.guarded(limited, c.Destination)
+	r.Answered = now()
+	if r.Err != nil && ctx.Err() == nil && limited.Err() != nil {
+		r.Err = fmt.Errorf("cut off %v after it was received: %w", r.Answered.Sub(c.Received).Round(time.Second), ErrTimeout)
+	}
+	r.Returned = now()
+	return r
+}
+
+// guarded turns a panic of a probe into a failure: one command that trips over
+// a bug must not take the others with it, nor be redelivered for ever.
+func (i Invocation) guarded(ctx context.Context, destination string) (data Data, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			data, err = nil, fmt.Errorf("%w: %v\n%s", ErrInternal, p, debug.Stack())
+		}
+	}()
+	if destination == "" {
+		return nil, fmt.Errorf("%w: no destination", ErrParameter)
+	}
+	data, err = i.Run(ctx, destination)
+	if err == nil && data == nil {
+		return nil, errors.New("nothing measured")
+	}
+	if err != nil {
+		data = nil // a typed nil of the probe is not a result
+	}
+	return data, err
+}
