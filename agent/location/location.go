@@ -2,7 +2,10 @@
 // that a Natrix server stores and draws on its maps.
 package location
 
-import "net/netip"
+import (
+	"net/netip"
+	"strings"
+)
 
 // Location is a place in the form of an ip2region record. Every part is a
 // non-blank string, "0" where nothing is known: a server refuses the whole
@@ -60,7 +63,7 @@ func Of(addr netip.Addr) Location {
 // filled returns l with every blank part replaced by "0".
 func (l Location) filled() Location {
 	for _, part := range []*string{&l.Country, &l.Region, &l.Province, &l.City, &l.ISP} {
-		if *part == "" {
+		if strings.TrimSpace(*part) == "" {
 			*part = "0"
 		}
 	}

@@ -29,7 +29,7 @@ func TestOfWithoutData(t *testing.T) {
 
 func TestFinderFillsBlanksAndKeepsPrivateNetworksToItself(t *testing.T) {
 	f := NewFinder(func(a netip.Addr) (Location, bool) {
-		return Location{Country: "中国", Province: "北京"}, a.Is4()
+		return Location{Country: "中国", Province: "北京", City: " "}, a.Is4()
 	})
 	for _, tt := range []struct{ addr, want string }{
 		{"192.0.2.1", "中国|0|北京|0|0"},
