@@ -1,0 +1,128 @@
+// Package config is every setting of a terminal, its default, and how it is
+// read: from the ini file of the original client, unchanged, with more keys,
+// and from the words of the kernel command line.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+)
+
+// File is where the settings are, unless a flag says otherwise.
+const File = "/etc/natrix/natrix.ini"
+
+// Config is what one terminal is told. Parts receive their section by value.
+type Config struct {
+	AMQP      AMQP
+	Network   Network
+	Appliance Appliance
+	Log       Log
+
+	broker broker // parts of AMQP.URLs, until the whole file is read
+}
+
+// AMQP configures the worker door, which stays closed while URLs is empty.
+type AMQP struct {
+	URLs       []string      // brokers, tried in turn: amqp://user:password@host:5672/vhost
+	Prefetch   int           // commands in hand at once; default 8
+	Basic      time.Duration // between basic reports; default 1m
+	Advance    time.Duration // between advance reports; default 30m
+	ReplyDelay time.Duration // least time from receiving a command to answering it; default 0. Servers of May 2019 need 1s: they refuse an answer that is quicker than their own bookkeeping
+}
+
+// Network holds the targets by which a report says what a link can reach. An
+// empty list counts as reached.
+type Network struct {
+	Internet  []string // hosts on the internet
+	Corporate []string // hosts of the company
+	Intranet  []string // addresses on the local network
+}
+
+// Appliance configures the machine when natrix is its PID 1.
+type Appliance struct {
+	Hostname string   // default: natrix- and the end of the first link's MAC
+	NTP      []string // time servers; default: those of the lease, then the pool
+	Watchdog bool     // feed /dev/watchdog; default true
+}
+
+// Log configures what is logged.
+type Log struct {
+	Level     string // debug, info, warn or error; default info
+	Directory string // for log files of an ordinary machine; "" logs to stderr only
+}
+
+// Default is the configuration of a terminal that was told nothing.
+func Default() Config {
+	return Config{
+		AMQP:      AMQP{Prefetch: 8, Basic: time.Minute, Advance: 30 * time.Minute},
+		Appliance: Appliance{Watchdog: true},
+		Log:       Log{Level: "info"},
+		broker:    broker{port: "5672", vhost: "/"},
+	}
+}
+
+// Load reads the file, then the kernel command line, whose words win. Either
+// path may be "", and a file that does not exist is an error. The
+// configuration is usable even if there is an error: it holds everything that
+// could be understood, and the error names every line that could not.
+func Load(file, cmdline string) (Config, error) {
+	c := Default()
+	var problems []error
+	if file != "" {
+		body, err := os.ReadFile(file)
+		if err != nil {
+			problems = append(problems, fmt.Errorf("read configuration: %w", err))
+		}
+		problems = append(problems, c.readFile(file, body))
+	}
+	if cmdline != "" {
+		words, err := os.ReadFile(cmdline)
+		if err != nil {
+			problems = append(problems, fmt.Errorf("read kernel command line: %w", err))
+		}
+		problems = append(problems, c.readKernel(string(words)))
+	}
+	c.AMQP.URLs = c.broker.urls()
+	return c, errors.Join(problems...)
+}
+
+// Missing reports whether err says no more than that the file is not there.
+func Missing(err error) bool {
+	var several interface{ Unwrap() []error }
+	if errors.As(err, &several) && len(several.Unwrap()) > 1 {
+		return false
+	}
+	return errors.Is(err, fs.ErrNotExist)
+}
+
+// broker is how the original file names the one broker, part by part.
+type broker struct {
+	list                                  []string // whole URLs; they win
+	host, port, username, password, vhost string
+}
+
+func (b broker) urls() []string {
+	if len(b.list) > 0 || b.host == "" {
+		return b.list
+	}
+	u := url.URL{Scheme: "amqp", Host: net.JoinHostPort(strings.Trim(b.host, "[]"), b.port), Path: "/" + b.vhost, RawPath: "/" + url.PathEscape(b.vhost)}
+	if b.username != "" {
+		u.User = url.UserPassword(b.username, b.password)
+	}
+	return []string{u.String()}
+}
+
+// Redact is a broker's URL without its password, for logs.
+func Redact(broker string) string {
+	u, err := url.Parse(broker)
+	if err != nil {
+		return "(unreadable URL)"
+	}
+	return u.Redacted()
+}

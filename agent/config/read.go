@@ -1,0 +1,95 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"gopkg.in/ini.v1"
+)
+
+// readFile applies an ini file as Python's configparser reads it, which wrote
+// the original: raw values, names in any case, comments on lines of their own.
+func (c *Config) readFile(path string, body []byte) error {
+	file, err := ini.LoadSources(ini.LoadOptions{
+		IgnoreInlineComment:        true,
+		IgnoreContinuation:         true,
+		AllowPythonMultilineValues: true,
+		PreserveSurroundedQuote:    true,
+		AllowBooleanKeys:           true, // a line without a value is named below, rather than ending the reading
+		SkipUnrecognizableLines:    true,
+	}, body)
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	var problems []error
+	for _, section := range file.Sections() {
+		for _, key := range section.Keys() {
+			if err := c.apply(section.Name(), key.Name(), key.Value()); err != nil {
+				problems = append(problems, fmt.Errorf("%s:%d: %w", path, lineOf(body, section.Name(), key.Name()), err))
+			}
+		}
+	}
+	return errors.Join(problems...)
+}
+
+// readKernel applies the words of a kernel command line that begin with
+// "natrix.": the rest belongs to others.
+func (c *Config) readKernel(cmdline string) error {
+	var problems []error
+	for word := range strings.FieldsSeq(cmdline) {
+		name, value, _ := strings.Cut(word, "=")
+		name, ours := strings.CutPrefix(name, "natrix.")
+		if !ours {
+			continue
+		}
+		section, key := name, ""
+		if s, k, dotted := strings.Cut(name, "."); dotted {
+			section, key = s, k
+		} else if s := byWord(name); s != nil {
+			section, key = s.section, s.key
+		}
+		if err := c.apply(section, key, value); err != nil {
+			problems = append(problems, fmt.Errorf("kernel command line: natrix.%s: %w", name, err))
+		}
+	}
+	return errors.Join(problems...)
+}
+
+func byWord(word string) *setting {
+	for _, s := range settings() {
+		if s.word == word {
+			return &s
+		}
+	}
+	return nil
+}
+
+func (c *Config) apply(section, key, value string) error {
+	s := find(section, key)
+	if s == nil {
+		return fmt.Errorf("no such setting: [%s] %s", section, key)
+	}
+	if err := s.set(c, strings.TrimSpace(value)); err != nil {
+		return fmt.Errorf("[%s] %s: %w", section, key, err)
+	}
+	return nil
+}
+
+// lineOf finds the line of a key, counted from 1: the ini library does not tell.
+func lineOf(body []byte, section, key string) int {
+	in := ini.DefaultSection
+	number := 0
+	for line := range strings.Lines(string(body)) {
+		number++
+		line = strings.TrimSpace(line)
+		if name, ok := strings.CutPrefix(line, "["); ok {
+			in, _, _ = strings.Cut(name, "]")
+		}
+		name, _, _ := strings.Cut(strings.Replace(line, ":", "=", 1), "=")
+		if in == section && strings.TrimSpace(name) == key {
+			return number
+		}
+	}
+	return number
+}

@@ -1,0 +1,146 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// A setting is one key of the file. Every key is also a word of the kernel
+// command line, natrix.section.key=value; some have a short word besides.
+type setting struct {
+	section, key string
+	word         string // short form on the kernel command line, after "natrix."
+	set          func(*Config, string) error
+}
+
+// settings lists every key that the file may hold. Keys of the original client
+// that mean nothing here are accepted, so that its file is read unchanged.
+func settings() []setting {
+	return []setting{
+		{"rabbitmq", "host", "", func(c *Config, v string) error { c.broker.host = v; return nil }},
+		{"rabbitmq", "port", "", func(c *Config, v string) error { c.broker.port = v; return port(v) }},
+		{"rabbitmq", "username", "", func(c *Config, v string) error { c.broker.username = v; return nil }},
+		{"rabbitmq", "password", "", func(c *Config, v string) error { c.broker.password = v; return nil }},
+		{"rabbitmq", "vhost", "", func(c *Config, v string) error { c.broker.vhost = v; return nil }},
+		{"rabbitmq", "url", "broker", func(c *Config, v string) (err error) { c.broker.list, err = brokers(v); return err }},
+		{"rabbitmq", "prefetch", "prefetch", func(c *Config, v string) error { return whole(&c.AMQP.Prefetch, v, 1, 1000) }},
+		{"rabbitmq", "basic", "", func(c *Config, v string) error { return period(&c.AMQP.Basic, v, time.Second) }},
+		{"rabbitmq", "advance", "", func(c *Config, v string) error { return period(&c.AMQP.Advance, v, time.Second) }},
+		{"rabbitmq", "reply_delay", "", func(c *Config, v string) error { return period(&c.AMQP.ReplyDelay, v, 0) }},
+
+		{"network", "internet_websites", "", func(c *Config, v string) error { c.Network.Internet = list(v); return nil }},
+		{"network", "corporate_websites", "", func(c *Config, v string) error { c.Network.Corporate = list(v); return nil }},
+		{"network", "intranet_ips", "", func(c *Config, v string) error { c.Network.Intranet = list(v); return nil }},
+
+		{"appliance", "hostname", "hostname", func(c *Config, v string) error { c.Appliance.Hostname = v; return hostname(v) }},
+		{"appliance", "ntp", "ntp", func(c *Config, v string) error { c.Appliance.NTP = list(v); return nil }},
+		{"appliance", "watchdog", "watchdog", func(c *Config, v string) error { return toggle(&c.Appliance.Watchdog, v) }},
+
+		{"common", "log_directory", "", func(c *Config, v string) error { c.Log.Directory = v; return nil }},
+		{"common", "log_level", "log", func(c *Config, v string) error { c.Log.Level = strings.ToLower(v); return level(v) }},
+
+		{"terminal", "post_slot", "", ignored},
+		{"service", "backend", "", ignored},
+		{"service", "reboot", "", ignored},
+		{"mqtt", "host", "", ignored},
+		{"mqtt", "port", "", ignored},
+		{"mqtt", "username", "", ignored},
+		{"mqtt", "password", "", ignored},
+		{"mqtt", "vhost", "", ignored},
+		{"mqtt", "client_id", "", ignored},
+		{"mqtt", "ssl", "", ignored},
+		{"mqtt", "keepalive", "", ignored},
+	}
+}
+
+// find looks a setting up by section and key, or returns nil.
+func find(section, key string) *setting {
+	all := settings()
+	i := slices.IndexFunc(all, func(s setting) bool {
+		return s.section == strings.ToLower(section) && s.key == strings.ToLower(key)
+	})
+	if i < 0 {
+		return nil
+	}
+	return &all[i]
+}
+
+func ignored(*Config, string) error { return nil }
+
+func port(v string) error {
+	var n int
+	return whole(&n, v, 1, 65535)
+}
+
+func whole(p *int, v string, least, most int) error {
+	n, err := strconv.Atoi(v)
+	if err != nil || n < least || n > most {
+		return fmt.Errorf("%q is not a whole number from %d to %d", v, least, most)
+	}
+	*p = n
+	return nil
+}
+
+// period takes seconds, or a number with a unit: 60, 90s, 30m.
+func period(p *time.Duration, v string, least time.Duration) error {
+	d, err := time.ParseDuration(v)
+	if n, plain := strconv.ParseFloat(v, 64); plain == nil && n >= 0 && n < 1e9 {
+		d, err = time.Duration(n*float64(time.Second)), nil
+	}
+	if err != nil || d < least {
+		return fmt.Errorf("%q is not a duration such as 90s or 30m, of at least %v", v, least)
+	}
+	*p = d
+	return nil
+}
+
+func toggle(p *bool, v string) error {
+	switch strings.ToLower(v) {
+	case "on", "yes", "true", "1":
+		*p = true
+	case "off", "no", "false", "0":
+		*p = false
+	default:
+		return fmt.Errorf("%q is neither on nor off", v)
+	}
+	return nil
+}
+
+func level(v string) error {
+	if !slices.Contains([]string{"debug", "info", "warn", "error"}, strings.ToLower(v)) {
+		return fmt.Errorf("%q is not debug, info, warn or error", v)
+	}
+	return nil
+}
+
+func hostname(v string) error {
+	if v == "" || len(v) > 63 || strings.Trim(v, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-") != "" {
+		return fmt.Errorf("%q is not a host name of letters, digits and hyphens", v)
+	}
+	return nil
+}
+
+// list reads the original's lists, which look like JSON and are not: quotes,
+// brackets and blanks do not count, commas separate.
+func list(v string) []string {
+	v = strings.NewReplacer("[", "", "]", "", `"`, "", "'", "", " ", "", "\t", "", "\n", "").Replace(v)
+	return slices.DeleteFunc(strings.Split(v, ","), func(s string) bool { return s == "" })
+}
+
+// brokers reads one or several URLs, separated by commas or blanks.
+func brokers(v string) ([]string, error) {
+	urls := strings.FieldsFunc(v, func(r rune) bool { return r == ',' || r == ' ' || r == '\t' || r == '\n' })
+	for _, one := range urls {
+		u, err := url.Parse(one)
+		if err != nil || (u.Scheme != "amqp" && u.Scheme != "amqps") || u.Hostname() == "" {
+			// The URL is not shown: it holds a password.
+			return nil, errors.New("not a broker's URL such as amqp://user:password@host:5672/vhost (escape special characters in the password, %40 for @)")
+		}
+	}
+	return urls, nil
+}
