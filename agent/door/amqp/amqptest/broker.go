@@ -1,0 +1,194 @@
+// Package amqptest runs a private RabbitMQ for tests and demonstrations: its
+// own node name, ports and data directory, so that a broker which already runs
+// on the machine is left alone.
+package amqptest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/rabbitmq/amqp091-go"
+)
+
+// server is where Debian's rabbitmq-server keeps the script that starts the
+// broker as the current user; the one in PATH changes to another.
+const server = "/usr/lib/rabbitmq/bin/rabbitmq-server"
+
+// Install is the line that installs what is missing.
+const Install = "apt-get install rabbitmq-server"
+
+// User, password and virtual host of the broker: those of the original client's
+// sample configuration.
+const (
+	User     = "natrix"
+	Password = "natrix"
+	VHost    = "/natrix"
+)
+
+// Broker is a RabbitMQ server of our own. Its messages, if durable, survive Kill and Start.
+type Broker struct {
+	Port int // of AMQP, on all IPv4 addresses of 127.0.0.0/8 only
+
+	dir         string
+	epmd, beam  *exec.Cmd
+	epmdPort    int
+	distPort    int
+	beamStopped chan struct{}
+}
+
+// New starts a broker with its data below dir and returns once it accepts
+// connections. The caller closes it.
+func New(ctx context.Context, dir string) (*Broker, error) {
+	if _, err := os.Stat(server); err != nil {
+		return nil, fmt.Errorf("no RabbitMQ on this machine: %s", Install)
+	}
+	ports, err := freePorts(3)
+	if err != nil {
+		return nil, err
+	}
+	b := &Broker{Port: ports[0], dir: dir, epmdPort: ports[1], distPort: ports[2]}
+	if err := b.prepare(); err != nil {
+		return nil, err
+	}
+	if err := b.startNames(); err != nil {
+		return nil, err
+	}
+	if err := b.Start(ctx); err != nil {
+		return nil, errors.Join(err, b.Close())
+	}
+	return b, nil
+}
+
+// URL is the broker's address as host sees it: "127.0.0.1" from this machine,
+// "10.0.2.2" from a guest of QEMU.
+func (b *Broker) URL(host string) string {
+	return fmt.Sprintf("amqp://%s:%s@%s/%s", User, Password, net.JoinHostPort(host, strconv.Itoa(b.Port)), url.PathEscape(VHost))
+}
+
+// prepare writes the configuration.
+func (b *Broker) prepare() error {
+	conf := fmt.Sprintf(`listeners.tcp.1 = 127.0.0.1:%d
+default_user = %s
+default_pass = %s
+default_vhost = %s
+log.file.level = warning
+`, b.Port, User, Password, VHost)
+	for name, body := range map[string]string{"rabbitmq.conf": conf, "enabled_plugins": "[].\n", "advanced.config": "[].\n"} {
+		if err := os.WriteFile(filepath.Join(b.dir, name), []byte(body), 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// startNames starts Erlang's name server on a port of its own. The broker would
+// start one itself, but as a daemon that outlives everything.
+func (b *Broker) startNames() error {
+	b.epmd = exec.Command("epmd", "-port", strconv.Itoa(b.epmdPort), "-address", "127.0.0.1")
+	if err := b.epmd.Start(); err != nil {
+		return fmt.Errorf("start epmd: %w (%s)", err, Install)
+	}
+	return nil
+}
+
+// Start starts the broker again after Kill, and returns once it accepts connections.
+func (b *Broker) Start(ctx context.Context) error {
+	out, err := os.Create(filepath.Join(b.dir, "broker.log"))
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+	cmd := exec.Command(server)
+	cmd.Stdout, cmd.Stderr = out, out
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Env = append(os.Environ(),
+		"HOME="+b.dir, // the Erlang cookie
+		"RABBITMQ_NODENAME=natrix-"+strconv.Itoa(b.Port)+"@localhost",
+		"RABBITMQ_DIST_PORT="+strconv.Itoa(b.distPort),
+		"RABBITMQ_MNESIA_BASE="+filepath.Join(b.dir, "data"),
+		"RABBITMQ_LOG_BASE="+filepath.Join(b.dir, "log"),
+		"RABBITMQ_CONFIG_FILE="+filepath.Join(b.dir, "rabbitmq"),
+		"RABBITMQ_CONF_ENV_FILE="+filepath.Join(b.dir, "none"),
+		"RABBITMQ_ADVANCED_CONFIG_FILE="+filepath.Join(b.dir, "advanced.config"),
+		"RABBITMQ_ENABLED_PLUGINS_FILE="+filepath.Join(b.dir, "enabled_plugins"),
+		"RABBITMQ_PID_FILE="+filepath.Join(b.dir, "pid"),
+		"ERL_EPMD_PORT="+strconv.Itoa(b.epmdPort),
+		"ERL_EPMD_ADDRESS=127.0.0.1",
+		"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=+sbwt none +sbwtdcpu none +sbwtdio none",
+		"RUNNING_UNDER_SYSTEMD=1", // the script becomes the broker, rather than its parent
+	)
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("start RabbitMQ: %w", err)
+	}
+	b.beam, b.beamStopped = cmd, make(chan struct{})
+	go func() {
+		defer close(b.beamStopped)
+		cmd.Wait()
+	}()
+	return b.ready(ctx)
+}
+
+// ready waits until a client gets in.
+func (b *Broker) ready(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 90*time.Second)
+	defer cancel()
+	for {
+		conn, err := amqp091.Dial(b.URL("127.0.0.1"))
+		if err == nil {
+			return conn.Close()
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("RabbitMQ is not ready: %w\n%s", err, b.log())
+		case <-b.beamStopped:
+			return fmt.Errorf("RabbitMQ ended while starting:\n%s", b.log())
+		case <-time.After(100 * time.Millisecond): // the broker does not tell its clients when it is ready
+		}
+	}
+}
+
+func (b *Broker) log() []byte {
+	body, _ := os.ReadFile(filepath.Join(b.dir, "broker.log"))
+	return body
+}
+
+// Kill ends the broker with SIGKILL, as a power cut would.
+func (b *Broker) Kill() {
+	if b.beam == nil {
+		return
+	}
+	syscall.Kill(-b.beam.Process.Pid, syscall.SIGKILL)
+	<-b.beamStopped
+	b.beam = nil
+}
+
+// Close ends the broker and its name server. The data directory is the caller's.
+func (b *Broker) Close() error {
+	b.Kill()
+	b.epmd.Process.Kill()
+	b.epmd.Wait()
+	return nil
+}
+
+// freePorts finds TCP ports of loopback that nobody listens on.
+func freePorts(n int) ([]int, error) {
+	var ports []int
+	for range n {
+		l, err := net.Listen("tcp4", "127.0.0.1:0")
+		if err != nil {
+			return nil, fmt.Errorf("find a free port: %w", err)
+		}
+		defer l.Close()
+		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
+	}
+	return ports, nil
+}
