@@ -4,7 +4,10 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -23,8 +26,12 @@ import (
 //
 // Cables are numbered from 1 in the order in which they are connected. Cable k
 // has the prefixes 10.0.k.0/24 and fd00:0:0:k::/64 (k in hexadecimal), of
-// which its first host is .1 and ::1, its second host .2 and ::2.
+// which its first host is .1 and ::1, its second host .2 and ::2, and its i-th
+// user-space router .100+i and ::100+i, with i in hexadecimal (.101 and ::101, ..., .112 and ::10c).
+// Addresses from .200 and ::200 are free for NAT.
 type Net struct {
+	Seed uint64 // of all chance in cables connected from now on
+
 	t      testing.TB
 	hosts  []*Host
 	cables int
@@ -60,6 +67,19 @@ func Chain(t testing.TB, names ...string) []*Host {
 	return n.hosts
 }
 
+// Line connects two hosts, h1 and h2, by user-space routers alone:
+//
+//	          .101        .102
+//	h1 ────── 1 ───────── 2 ── … ── h2      10.0.1.0/24, fd00:0:0:1::/64
+//	   .1     ::101       ::102     .2
+func Line(t testing.TB, routers ...Router) (h1, h2 *Host) {
+	t.Helper()
+	n := New(t)
+	h1, h2 = n.Host("h1"), n.Host("h2")
+	n.Connect(h1, h2, routers...)
+	return h1, h2
+}
+
 // Host adds a host.
 func (n *Net) Host(name string) *Host {
 	n.t.Helper()
@@ -68,28 +88,58 @@ func (n *Net) Host(name string) *Host {
 	return h
 }
 
-// Connect joins two hosts by a cable. On each side the link is called like the
-// host on the other.
-func (n *Net) Connect(a, b *Host) {
+// Connect joins two hosts by a cable, with user-space routers in it if there
+// are any, the first of them next to a. On each side the link is called like
+// the host on the other. A cable with routers ends in TUN links.
+func (n *Net) Connect(a, b *Host, routers ...Router) {
 	n.t.Helper()
 	n.cables++
-	attrs := netlink.NewLinkAttrs()
-	attrs.Name = b.Name
-	veth := &netlink.Veth{LinkAttrs: attrs, PeerName: a.Name, PeerNamespace: netlink.NsFd(b.ns)}
-	if err := a.Netlink.LinkAdd(veth); err != nil {
-		n.t.Fatalf("connect %s and %s: %v", a.Name, b.Name, err)
+	if len(routers) == 0 {
+		n.plugVeth(a, b)
+	} else {
+		n.plugPath(a, b, routers)
 	}
 	pa, pb := n.prefixes(1), n.prefixes(2)
 	a.attach(b, pa, pb)
 	b.attach(a, pb, pa)
 }
 
-// prefixes returns the addresses of one end of the newest cable, IPv4 first.
+func (n *Net) plugVeth(a, b *Host) {
+	n.t.Helper()
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = b.Name
+	veth := &netlink.Veth{LinkAttrs: attrs, PeerName: a.Name, PeerNamespace: netlink.NsFd(b.ns)}
+	if err := a.Netlink.LinkAdd(veth); err != nil {
+		n.t.Fatalf("connect %s and %s: %v", a.Name, b.Name, err)
+	}
+}
+
+func (n *Net) plugPath(a, b *Host, routers []Router) {
+	n.t.Helper()
+	if len(routers) > 99 {
+		n.t.Fatalf("%d routers in one cable, at most 99", len(routers))
+	}
+	routers = slices.Clone(routers)
+	for i := range routers {
+		addrs := n.prefixes(byte(101 + i))
+		if !routers[i].Addr4.IsValid() {
+			routers[i].Addr4 = addrs[0].Addr()
+		}
+		if !routers[i].Addr6.IsValid() {
+			routers[i].Addr6 = addrs[1].Addr()
+		}
+	}
+	ends := [2]*os.File{a.openTUN(b.Name), b.openTUN(a.Name)}
+	run(n.t, ends, routers, n.Seed+uint64(n.cables)<<32)
+}
+
+// prefixes returns the addresses of an end of the newest cable, or of a router
+// in it, IPv4 first.
 func (n *Net) prefixes(end byte) [2]netip.Prefix {
 	k := byte(n.cables)
 	return [2]netip.Prefix{
 		netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, k, end}), 24),
-		netip.PrefixFrom(netip.AddrFrom16([16]byte{0: 0xfd, 7: k, 15: end}), 64),
+		netip.PrefixFrom(netip.AddrFrom16([16]byte{0: 0xfd, 7: k, 14: end / 100, 15: end % 100}), 64),
 	}
 }
 
@@ -116,6 +166,21 @@ func (h *Host) AddAddr(link string, p netip.Prefix) {
 	h.change(link, func(l netlink.Link) error {
 		return h.Netlink.AddrAdd(l, &netlink.Addr{IPNet: ipNet(p), Flags: unix.IFA_F_NODAD})
 	})
+	h.awaitLocal(p.Addr())
+}
+
+// awaitLocal waits until the host takes packets for its new address a. The
+// kernel does so for IPv6 from a work queue, even without duplicate address
+// detection, and announces it before it is true (net/ipv6/addrconf.c).
+func (h *Host) awaitLocal(a netip.Addr) {
+	h.t.Helper()
+	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		routes, err := h.Netlink.RouteGet(a.AsSlice())
+		if err == nil && len(routes) > 0 && routes[0].Type == unix.RTN_LOCAL {
+			return
+		}
+	}
+	h.t.Fatalf("%s does not take packets for its address %v", h.Name, a)
 }
 
 // AddRoute sends packets for dst to the gateways, sharing them equally if

@@ -14,6 +14,7 @@ import (
 
 // h1 ── r1 ── r2 ── h2, probed by a stranger's traceroute.
 func TestNetnsChain(t *testing.T) {
+	t.Parallel()
 	hosts := Chain(t, "h1", "r1", "r2", "h2")
 	for _, family := range []struct {
 		flag string
