@@ -1,0 +1,99 @@
+// Mkimage builds the image of a board: its kernel, its device trees, and an
+// initramfs with natrix in it.
+//
+//	go run ./image/cmd/mkimage -board amd64 -o build/image/amd64
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/natrix-os/natrix/board/amd64"
+	"github.com/natrix-os/natrix/image"
+)
+
+// boards is the list of all boards.
+func boards() []image.Board {
+	return []image.Board{amd64.Board()}
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := mkimage(ctx, os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "mkimage:", err)
+		os.Exit(1)
+	}
+}
+
+func mkimage(ctx context.Context, args []string) error {
+	flags := flag.NewFlagSet("mkimage", flag.ExitOnError)
+	name := flags.String("board", "amd64", "`board` to build for: "+strings.Join(names(), ", "))
+	out := flags.String("o", "", "output `directory` (default build/image/BOARD)")
+	config := flags.String("config", "", "`file` to install as /etc/natrix/natrix.ini")
+	flags.Parse(args)
+
+	board, err := find(*name)
+	if err != nil {
+		return err
+	}
+	options, err := options(ctx, *config)
+	if err != nil {
+		return err
+	}
+	if *out == "" {
+		*out = filepath.Join(options.Root, "build/image", board.Name)
+	}
+	sizes, err := image.Build(ctx, board, options, *out)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("%s in %s\n", board.Name, *out)
+	fmt.Printf("  kernel    %10d bytes\n  initramfs %10d bytes\n  natrix    %10d bytes, in the initramfs\n",
+		sizes.Kernel, sizes.Initramfs, sizes.Binary)
+	return nil
+}
+
+func names() []string {
+	var names []string
+	for _, b := range boards() {
+		names = append(names, b.Name)
+	}
+	return names
+}
+
+func find(name string) (image.Board, error) {
+	i := slices.Index(names(), name)
+	if i < 0 {
+		return image.Board{}, fmt.Errorf("no board %q, there are: %s", name, strings.Join(names(), ", "))
+	}
+	return boards()[i], nil
+}
+
+// options describes the source tree that the working directory is in.
+func options(ctx context.Context, config string) (o image.Options, err error) {
+	gomod, err := exec.CommandContext(ctx, "go", "env", "GOMOD").Output()
+	if err != nil {
+		return o, fmt.Errorf("find the source tree: %w", err)
+	}
+	o.Root = filepath.Dir(strings.TrimSpace(string(gomod)))
+	o.Package = "./agent/cmd/natrix"
+	o.Cache = filepath.Join(o.Root, "build/cache")
+	if config != "" {
+		if o.Config, err = os.ReadFile(config); err != nil {
+			return o, err
+		}
+	}
+	if o.Version, err = image.Revision(ctx, o.Root); err != nil {
+		return o, err
+	}
+	o.Date, err = image.SourceDate(ctx, o.Root)
+	return o, err
+}

@@ -1,0 +1,178 @@
+// Package qemu boots an image in an emulator and reads its console. It knows
+// nothing of natrix but the names of an image's files.
+package qemu
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+)
+
+// Host is where a guest reaches services on the host's loopback through its
+// first link; on the n-th link it is 10.0.(1+n).2.
+const Host = "10.0.2.2"
+
+// Config describes a machine. Board and Dir are required.
+type Config struct {
+	Board   string    // amd64, rpi2 or rpi3
+	Dir     string    // holds what image.Build wrote for the board
+	Cmdline string    // added to the kernel command line, after the console
+	Memory  int       // MiB; 0 is 256. The Raspberry Pi models ignore it, they have 1024
+	Links   []Link    // none: the machine has no network
+	Args    []string  // more arguments for QEMU, such as drives
+	Console io.Writer // gets a copy of all console output as it comes; nil for none
+}
+
+// Link is a network card on QEMU's user network, which answers DHCP and lets
+// the guest out through the host's own sockets.
+type Link struct {
+	MAC     string // as in 52:54:00:12:34:56; empty is QEMU's choice
+	Forward []Forward
+}
+
+// Forward is a TCP port of the host's loopback that leads into the guest.
+type Forward struct {
+	HostPort, GuestPort int
+}
+
+// Machine is a running emulator. Its methods may be called by one goroutine at
+// a time.
+type Machine struct {
+	*console
+	input  io.WriteCloser
+	kill   context.CancelFunc
+	done   chan struct{} // closed once the emulator and its reader have ended
+	err    error         // why it ended; valid after done
+	stderr *bytes.Buffer // valid after done
+}
+
+// Start boots the machine. It ends with Close, when ctx does, or by itself.
+func Start(ctx context.Context, c Config) (*Machine, error) {
+	model, args, err := c.command()
+	if err != nil {
+		return nil, err
+	}
+	path, err := exec.LookPath(model.program)
+	if err != nil {
+		return nil, fmt.Errorf("%w: apt-get install %s", err, model.debian)
+	}
+	ctx, kill := context.WithCancel(ctx)
+	cmd := exec.CommandContext(ctx, path, args...)
+	m := &Machine{console: newConsole(c.Console), kill: kill, done: make(chan struct{}), stderr: new(bytes.Buffer)}
+	cmd.Stderr = m.stderr
+	started := make(chan error)
+	go m.run(cmd, started)
+	if err := <-started; err != nil {
+		kill()
+		return nil, fmt.Errorf("start %s: %w", model.program, err)
+	}
+	return m, nil
+}
+
+// run is the life of the emulator. It stays on one thread because the signal
+// that ends the emulator when this process dies is tied to the thread that
+// started it (PR_SET_PDEATHSIG in prctl(2)).
+func (m *Machine) run(cmd *exec.Cmd, started chan<- error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	output, err := m.start(cmd)
+	started <- err
+	if err != nil {
+		return
+	}
+	m.console.read(output)
+	m.err = cmd.Wait()
+	m.console.end(m.cause())
+	close(m.done)
+}
+
+func (m *Machine) start(cmd *exec.Cmd) (output io.Reader, err error) {
+	if m.input, err = cmd.StdinPipe(); err != nil {
+		return nil, err
+	}
+	if output, err = cmd.StdoutPipe(); err != nil {
+		return nil, err
+	}
+	return output, cmd.Start()
+}
+
+// cause says in one error how the emulator ended.
+func (m *Machine) cause() error {
+	said := strings.TrimSpace(m.stderr.String())
+	switch {
+	case m.err == nil && said == "":
+		return errors.New("the machine has ended")
+	case m.err == nil:
+		return fmt.Errorf("the machine has ended: %s", said)
+	default:
+		return fmt.Errorf("the machine has ended: %w: %s", m.err, said)
+	}
+}
+
+// WriteLine types a line on the serial console.
+func (m *Machine) WriteLine(line string) error {
+	_, err := io.WriteString(m.input, line+"\r")
+	return err
+}
+
+// Wait returns once the machine has ended by itself: nil after it powered off
+// or, as it is started without a way to reboot, reset itself.
+func (m *Machine) Wait(ctx context.Context) error {
+	select {
+	case <-m.done:
+		return m.err
+	case <-ctx.Done():
+		return m.console.failure("the machine is still running", ctx.Err())
+	}
+}
+
+// Close ends the emulator, if it has not ended, and waits for it.
+func (m *Machine) Close() {
+	m.kill()
+	<-m.done
+}
+
+// command returns the emulator for c.Board and its arguments.
+func (c Config) command() (model, []string, error) {
+	m, ok := models[c.Board]
+	if !ok {
+		return m, nil, fmt.Errorf("no emulator for the board %q", c.Board)
+	}
+	memory := c.Memory
+	if memory == 0 {
+		memory = 256
+	}
+	args := m.args(memory)
+	args = append(args, "-display", "none", "-monitor", "none", "-no-reboot",
+		"-kernel", filepath.Join(c.Dir, "vmlinuz"), "-initrd", filepath.Join(c.Dir, "initramfs.zst"))
+	if m.deviceTree != "" {
+		args = append(args, "-dtb", filepath.Join(c.Dir, m.deviceTree))
+	}
+	args = append(args, "-append", strings.TrimSpace(m.cmdline+" "+c.Cmdline))
+	for i, link := range c.Links {
+		args = append(args, link.args(i, m.card)...)
+	}
+	return m, append(args, c.Args...), nil
+}
+
+// args are the arguments for the link with index i: a network of its own, and
+// a card of the kind that the model has.
+func (l Link) args(i int, card string) []string {
+	network := fmt.Sprintf("user,id=n%d,net=10.0.%d.0/24", i, 2+i)
+	for _, f := range l.Forward {
+		network += fmt.Sprintf(",hostfwd=tcp:127.0.0.1:%d-:%d", f.HostPort, f.GuestPort)
+	}
+	device := fmt.Sprintf("%s,netdev=n%d", card, i)
+	if l.MAC != "" {
+		device += ",mac=" + l.MAC
+	}
+	return []string{"-netdev", network, "-device", device}
+}
