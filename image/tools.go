@@ -28,7 +28,7 @@ const toolPrefix = "github.com/u-root/u-root/cmds/"
 // compiled without modules, and so with old defaults for TLS and timers.
 func fieldTools(ctx context.Context, b Board, o Options) ([]cpio.Record, error) {
 	commands, err := toolCommands(ctx, o.Root)
-	if err != nil {
+	if err != nil || len(commands) == 0 {
 		return nil, err
 	}
 	key, err := toolsKey(ctx, b, o.Root, commands)

@@ -2,7 +2,6 @@ package qemu
 
 import (
 	"context"
-	"flag"
 	"io"
 	"os"
 	"path/filepath"
@@ -13,8 +12,6 @@ import (
 	"testing/synctest"
 	"time"
 )
-
-var boot = flag.Bool("boot", false, "boot the images in ../../build/image")
 
 func TestWaitLineTakesLinesInOrder(t *testing.T) {
 	c := newConsole(nil)

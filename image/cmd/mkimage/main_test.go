@@ -1,0 +1,145 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/natrix-os/natrix/image"
+	"github.com/natrix-os/natrix/image/qemu"
+)
+
+var boot = flag.Bool("boot", false, "also build all boards in full, and boot them in QEMU")
+
+// slow skips a test that takes long, unless it was asked for.
+func slow(t *testing.T) {
+	t.Helper()
+	if !*boot && !strings.Contains(os.Getenv("NATRIX_MUST"), "boot") {
+		t.Skip("takes long: run it with -boot")
+	}
+}
+
+func TestBoardsAreComplete(t *testing.T) {
+	for _, b := range boards() {
+		if _, err := os.Stat(filepath.Join("../../../board", b.Name, "board.go")); err != nil {
+			t.Errorf("board %q is not in its directory: %v", b.Name, err)
+		}
+		if b.GOARCH == "" || b.Source == nil || b.Kernel == "" || !strings.Contains(b.Cmdline, "console=") {
+			t.Errorf("board %s is incomplete: %+v", b.Name, b)
+		}
+	}
+}
+
+func TestFind(t *testing.T) {
+	if b, err := find("amd64"); err != nil || b.Name != "amd64" {
+		t.Errorf("find(amd64) = %s, %v", b.Name, err)
+	}
+	if _, err := find("pdp11"); err == nil || !strings.Contains(err.Error(), "amd64") {
+		t.Errorf("find(pdp11): %v, want the list of boards", err)
+	}
+}
+
+// TestBoot boots each board's image with a stand-in for natrix, which shows
+// that kernel, initramfs and console go together.
+func TestBoot(t *testing.T) {
+	slow(t)
+	for _, b := range boards() {
+		t.Run(b.Name, func(t *testing.T) {
+			o := described(t)
+			o.Package = "./image/testdata/init"
+			dir := t.TempDir()
+			if _, err := image.Build(t.Context(), b, o, dir); err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
+			defer cancel()
+			m, err := qemu.Start(ctx, qemu.Config{Board: b.Name, Dir: dir, Links: []qemu.Link{{}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer m.Close()
+			if _, err := m.WaitLine(ctx, regexp.MustCompile(`^/init pid=1$`)); err != nil {
+				t.Fatal(err)
+			}
+			if err := m.WaitPrompt(ctx, "echo> "); err != nil {
+				t.Fatal(err)
+			}
+			if err := m.WriteLine("hello"); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := m.WaitLine(ctx, regexp.MustCompile(`^hello$`)); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+// TestSameBytesElsewhere builds each board from a copy of the sources, with
+// nothing cached.
+func TestSameBytesElsewhere(t *testing.T) {
+	slow(t)
+	here := described(t)
+	there := here
+	there.Root = t.TempDir()
+	there.Cache = filepath.Join(t.TempDir(), "cache")
+	copySources(t, there.Root, here.Root)
+	for _, b := range boards() {
+		first, second := t.TempDir(), t.TempDir()
+		if _, err := image.Build(t.Context(), b, here, first); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := image.Build(t.Context(), b, there, second); err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range []string{image.KernelFile, image.InitramfsFile, image.BinaryFile} {
+			if !bytes.Equal(read(t, first, name), read(t, second, name)) {
+				t.Errorf("%s of %s differs between two directories", name, b.Name)
+			}
+		}
+	}
+}
+
+func described(t *testing.T) image.Options {
+	t.Helper()
+	o, err := options(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return o
+}
+
+// copySources copies what a build reads: neither the repository nor its output.
+func copySources(t *testing.T, to, from string) {
+	t.Helper()
+	err := filepath.WalkDir(from, func(name string, d fs.DirEntry, err error) error {
+		rel, _ := filepath.Rel(from, name)
+		switch {
+		case err != nil:
+			return err
+		case rel == ".git" || rel == "build":
+			return filepath.SkipDir
+		case d.IsDir():
+			return os.MkdirAll(filepath.Join(to, rel), 0o755)
+		}
+		return os.WriteFile(filepath.Join(to, rel), read(t, name), 0o644)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func read(t *testing.T, names ...string) []byte {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join(names...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return content
+}
