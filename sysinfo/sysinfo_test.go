@@ -147,8 +147,8 @@ func TestThisMachine(t *testing.T) {
 		t.Errorf("got %+v, %v, want a plausible root file system", space, err)
 	}
 	procs, err := m.Processes()
-	if err != nil || procs.Running+procs.Sleeping+procs.Stopped+procs.Zombie != procs.Total || procs.Running == 0 {
-		t.Errorf("got %+v, %v, want states that add up and this process running", procs, err)
+	if err != nil || procs.Running+procs.Sleeping+procs.Stopped+procs.Zombie != procs.Total {
+		t.Errorf("got %+v, %v, want states that add up", procs, err)
 	}
 	sys, err := m.System()
 	if host, _ := os.Hostname(); sys.Type != "Linux" || sys.Hostname != host || sys.Arch == "" {
