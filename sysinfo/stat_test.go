@@ -38,8 +38,8 @@ func TestStatOfOffLineCore(t *testing.T) {
 
 func TestStatOf128Cores(t *testing.T) {
 	// 500 days of uptime: the sum over the cores is more than a Duration holds.
-	const ticks = 500 * 24 * 3600 * 100
-	stat := func(more int) Stat {
+	const ticks = int64(500 * 24 * 3600 * 100)
+	stat := func(more int64) Stat {
 		var b strings.Builder
 		fmt.Fprintf(&b, "cpu  %d 0 0 %d 0 0 0 0 0 0\n", 128*more, 128*(ticks+3*more))
 		for i := range 128 {
