@@ -1,0 +1,105 @@
+package amqp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/rabbitmq/amqp091-go"
+)
+
+// confirmTimeout bounds the wait for the broker to say that it has a message.
+const confirmTimeout = time.Minute
+
+var (
+	errUnroutable = errors.New("the queue does not exist")
+	errRefused    = errors.New("the broker refused the message")
+)
+
+// publisher publishes through the default exchange with confirms, many
+// messages at a time. It ends with its channel.
+type publisher struct {
+	channel *amqp091.Channel
+	id      atomic.Uint64
+	asked   chan question
+	closed  chan struct{}
+}
+
+// A question is whether the message with this id came back.
+type question struct {
+	id     string
+	answer chan bool
+}
+
+func newPublisher(conn *amqp091.Connection) (*publisher, error) {
+	ch, err := conn.Channel()
+	if err != nil {
+		return nil, fmt.Errorf("open channel: %w", err)
+	}
+	if err := ch.Confirm(false); err != nil {
+		return nil, fmt.Errorf("ask for confirms: %w", err)
+	}
+	p := &publisher{channel: ch, asked: make(chan question), closed: make(chan struct{})}
+	go p.watch(ch.NotifyReturn(make(chan amqp091.Return)))
+	return p, nil
+}
+
+// publish sends a durable message and returns once the broker has it in the queue.
+func (p *publisher) publish(ctx context.Context, queue string, body []byte) error {
+	ctx, cancel := context.WithTimeout(ctx, confirmTimeout)
+	defer cancel()
+	id := strconv.FormatUint(p.id.Add(1), 10)
+	confirm, err := p.channel.PublishWithDeferredConfirmWithContext(ctx, "", queue, true, false, amqp091.Publishing{
+		ContentType:  "application/json",
+		DeliveryMode: amqp091.Persistent,
+		MessageId:    id,
+		Body:         body,
+	})
+	if err != nil {
+		return fmt.Errorf("publish to %s: %w", queue, err)
+	}
+	ok, err := confirm.WaitContext(ctx)
+	switch {
+	case err != nil:
+		return fmt.Errorf("publish to %s: no confirm: %w", queue, err)
+	case !ok:
+		return fmt.Errorf("publish to %s: %w", queue, errRefused)
+	case p.returned(id):
+		return fmt.Errorf("publish to %s: %w", queue, errUnroutable)
+	}
+	return nil
+}
+
+// returned reports whether a confirmed message came back as unroutable. The
+// broker sends the return before the confirm, and the library hands it to
+// watch before it handles the confirm: by now watch has it.
+func (p *publisher) returned(id string) bool {
+	q := question{id, make(chan bool, 1)}
+	select {
+	case p.asked <- q:
+		return <-q.answer
+	case <-p.closed:
+		return true // not known: not delivered
+	}
+}
+
+// watch collects what came back until the channel closes.
+func (p *publisher) watch(returns <-chan amqp091.Return) {
+	defer close(p.closed)
+	back := make(map[string]bool)
+	for {
+		select {
+		case r, open := <-returns:
+			if !open {
+				return
+			}
+			back[r.MessageId] = true
+		case q := <-p.asked:
+			q.answer <- back[q.id]
+			delete(back, q.id)
+		}
+	}
+}

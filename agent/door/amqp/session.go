@@ -1,0 +1,270 @@
+package amqp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/natrix-os/natrix/agent/config"
+	"github.com/natrix-os/natrix/sysinfo/netif"
+	"github.com/rabbitmq/amqp091-go"
+	"golang.org/x/sync/errgroup"
+)
+
+const (
+	dialTimeout = 10 * time.Second
+	heartbeat   = 10 * time.Second // a dead connection is noticed after two of them
+)
+
+// session is what lives as long as one connection to the broker.
+type session struct {
+	worker    *Worker
+	conn      *amqp091.Connection
+	commands  *amqp091.Channel // consumes; a channel that also published would be throttled with the publishers
+	publisher *publisher
+	consumers map[string]netif.Link // by terminal id, which is also the consumer's tag
+	group     *errgroup.Group       // every goroutine that ends with the session
+
+	// outlive starts what goes on beyond the session, in the context of the worker.
+	outlive func(func(context.Context))
+}
+
+// session connects and works until the connection or ctx ends, and says
+// whether it got so far as to consume.
+func (w *Worker) session(ctx context.Context, broker string) (opened bool, err error) {
+	s, err := w.connect(ctx, broker)
+	if err != nil {
+		return false, err
+	}
+	w.Log.Info("connected", "broker", config.Redact(broker))
+
+	s.outlive = func(do func(context.Context)) { w.running.Go(func() { do(ctx) }) }
+	group, inner := errgroup.WithContext(ctx)
+	s.group = group
+	s.group.Go(func() error { return s.guard(inner) })
+	s.group.Go(func() error { return s.consume(inner, func() { opened = true }) })
+	s.group.Go(func() error { return s.sweep(inner) })
+	for _, r := range w.Reports {
+		s.group.Go(func() error { return s.report(inner, r) })
+	}
+	err = s.group.Wait()
+	return opened, err
+}
+
+// connect opens the connection and its channels, and sees to the queues.
+func (w *Worker) connect(ctx context.Context, broker string) (*session, error) {
+	conn, err := Dial(ctx, broker, "natrix agent")
+	if err != nil {
+		return nil, err
+	}
+	s := &session{worker: w, conn: conn, consumers: make(map[string]netif.Link)}
+	if err := s.open(); err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// guard waits for the end of the session, whichever side begins it, and closes
+// the connection: that ends everybody who publishes or consumes.
+func (s *session) guard(ctx context.Context) error {
+	defer s.close()
+	select {
+	case err := <-s.conn.NotifyClose(make(chan *amqp091.Error, 1)):
+		return lost("connection", err)
+	case err := <-s.commands.NotifyClose(make(chan *amqp091.Error, 1)):
+		return lost("channel for commands", err)
+	case err := <-s.publisher.channel.NotifyClose(make(chan *amqp091.Error, 1)):
+		return lost("channel for results", err)
+	case id := <-s.commands.NotifyCancel(make(chan string, 64)):
+		return fmt.Errorf("queue %s was deleted", RequestQueue(id))
+	case <-ctx.Done():
+		return nil
+	}
+}
+
+// lost says what ended. The library tells no reason for an end that it thinks was asked for.
+func lost(what string, err *amqp091.Error) error {
+	if err == nil {
+		return fmt.Errorf("%s closed", what)
+	}
+	return fmt.Errorf("%s lost: %w", what, err)
+}
+
+func (s *session) close() { s.conn.CloseDeadline(time.Now().Add(time.Second)) }
+
+func (s *session) open() (err error) {
+	for _, name := range []string{ResponseQueue, BasicQueue, AdvanceQueue} {
+		if err := ensure(s.conn, name, nil); err != nil {
+			return err
+		}
+	}
+	if s.publisher, err = newPublisher(s.conn); err != nil {
+		return err
+	}
+	if s.commands, err = s.conn.Channel(); err != nil {
+		return fmt.Errorf("open channel: %w", err)
+	}
+	if err := s.commands.Qos(s.worker.Config.Prefetch, 0, false); err != nil {
+		return fmt.Errorf("set prefetch: %w", err)
+	}
+	return nil
+}
+
+// publish sends a durable message and returns once the broker has it.
+func (s *session) publish(ctx context.Context, queue string, body []byte) error {
+	err := s.publisher.publish(ctx, queue, body)
+	if errors.Is(err, errUnroutable) { // the queue was deleted under us
+		if err := ensure(s.conn, queue, nil); err != nil {
+			return err
+		}
+		err = s.publisher.publish(ctx, queue, body)
+	}
+	return err
+}
+
+// consume has a consumer for each link, as links come and go. opened is called
+// once the first ones are there.
+func (s *session) consume(ctx context.Context, opened func()) error {
+	first := sync.OnceFunc(func() {
+		opened()
+		if s.worker.Opened != nil {
+			s.worker.Opened()
+		}
+	})
+	for links, err := range s.worker.Links(ctx) {
+		if err != nil {
+			return fmt.Errorf("watch links: %w", err)
+		}
+		if err := s.follow(ctx, links); err != nil {
+			return err
+		}
+		if len(s.consumers) > 0 {
+			first()
+		}
+	}
+	return ctx.Err()
+}
+
+// follow adjusts the consumers to the links that there are now.
+func (s *session) follow(ctx context.Context, links []netif.Link) error {
+	now := terminals(links)
+	for id := range s.consumers {
+		if _, still := now[id]; !still {
+			if err := s.commands.Cancel(id, false); err != nil {
+				return fmt.Errorf("leave queue of %s: %w", id, err)
+			}
+			delete(s.consumers, id)
+		}
+	}
+	for id, link := range now {
+		if _, already := s.consumers[id]; already {
+			continue
+		}
+		if err := ensure(s.conn, RequestQueue(id), requestArguments()); err != nil {
+			return err
+		}
+		deliveries, err := s.commands.Consume(RequestQueue(id), id, false, false, false, false, nil)
+		if err != nil {
+			return fmt.Errorf("consume %s: %w", RequestQueue(id), err)
+		}
+		s.consumers[id] = link
+		s.worker.Log.Info("consuming", "queue", RequestQueue(id), "link", link.Name)
+		s.group.Go(func() error { return s.serve(ctx, link, deliveries) })
+	}
+	return nil
+}
+
+// serve handles the deliveries of one queue, each in a goroutine of its own:
+// the broker hands out no more than the prefetch before it gets acknowledgements.
+func (s *session) serve(ctx context.Context, link netif.Link, deliveries <-chan amqp091.Delivery) error {
+	for d := range deliveries {
+		if s.worker.Received != nil {
+			s.worker.Received()
+		}
+		s.group.Go(func() error { return s.handle(ctx, link, d) })
+	}
+	return nil
+}
+
+// terminals are the links that have a queue, by terminal id. Of links that
+// share a MAC address, such as a bridge and its port, the first one has it.
+func terminals(links []netif.Link) map[string]netif.Link {
+	byID := make(map[string]netif.Link)
+	for _, l := range links {
+		id := l.Terminal()
+		if _, taken := byID[id]; id != "" && !taken && l.Kind != netif.Loopback {
+			byID[id] = l
+		}
+	}
+	return byID
+}
+
+// report publishes one kind of report until ctx ends, a little more often than
+// it must, so that the terminals of a fleet do not report in the same second.
+func (s *session) report(ctx context.Context, r Report) error {
+	for {
+		body, err := r.Make(ctx)
+		if err != nil {
+			s.worker.Log.Error("no report", "queue", r.Queue, "err", err)
+		} else if err := s.publish(ctx, r.Queue, body); err != nil {
+			return fmt.Errorf("publish report: %w", err)
+		}
+		if sleep(ctx, r.Every-rand.N(r.Every/10+1)) != nil {
+			return nil
+		}
+	}
+}
+
+// Dial connects to a broker. The name tells the broker's operator who this is.
+func Dial(ctx context.Context, broker, name string) (*amqp091.Connection, error) {
+	properties := amqp091.NewConnectionProperties()
+	properties.SetClientConnectionName(name)
+	conn, err := amqp091.DialConfig(broker, amqp091.Config{
+		Heartbeat:  heartbeat,
+		Properties: properties,
+		Dial: func(network, addr string) (net.Conn, error) {
+			d := net.Dialer{Timeout: dialTimeout}
+			conn, err := d.DialContext(ctx, network, addr)
+			if err != nil {
+				return nil, err
+			}
+			// Bounds TLS and the AMQP handshake; the library lifts it after them.
+			return conn, conn.SetDeadline(time.Now().Add(dialTimeout))
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("connect: %w", explain(err, broker))
+	}
+	return conn, nil
+}
+
+// explain adds what to do to the refusals that have an answer.
+func explain(err error, broker string) error {
+	switch {
+	case errors.Is(err, amqp091.ErrCredentials):
+		return fmt.Errorf("%w: check user name and password", err)
+	case errors.Is(err, amqp091.ErrVhost), refused(err, amqp091.NotAllowed):
+		uri, _ := amqp091.ParseURI(broker)
+		return fmt.Errorf("%w: no access to virtual host %q (natrix and /natrix are different ones)", err, uri.Vhost)
+	}
+	return err
+}
+
+// backoff grows from least to most, each pause jittered by half of it so that
+// the terminals of a fleet do not come back in the same second.
+type backoff struct {
+	least, most time.Duration
+	current     time.Duration
+}
+
+func (b *backoff) next() time.Duration {
+	b.current = min(max(b.current*2, b.least), b.most)
+	return b.current/2 + rand.N(b.current/2+1)
+}
+
+func (b *backoff) reset() { b.current = 0 }

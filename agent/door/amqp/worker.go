@@ -1,0 +1,184 @@
+// Package amqp is the door of the Natrix server: a worker that takes commands
+// from RabbitMQ, answers them and sends reports. Each link of the terminal has
+// a queue of its own, named for its MAC address.
+package amqp
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"log/slog"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/natrix-os/natrix/agent/command"
+	"github.com/natrix-os/natrix/agent/config"
+	"github.com/natrix-os/natrix/agent/spool"
+	"github.com/natrix-os/natrix/sysinfo/netif"
+	"github.com/rabbitmq/amqp091-go"
+)
+
+// executor is the core as this door sees it.
+type executor interface {
+	Execute(context.Context, command.Command) command.Result
+}
+
+// Report is a document that is published at once and then again and again.
+type Report struct {
+	Queue string                                // see BasicQueue, AdvanceQueue
+	Every time.Duration                         // the longest time between two
+	Make  func(context.Context) ([]byte, error) // the document as it stands
+}
+
+// Worker consumes the queues of this terminal's links until its context ends,
+// over as many connections as it takes. Its fields are set before Run and left
+// alone after it.
+type Worker struct {
+	Config  config.AMQP
+	Core    executor
+	Reports []Report
+	Results *spool.Spool // what was run, and is not yet with the server
+	Log     *slog.Logger
+
+	// Links yields the links of the terminal, again whenever they change.
+	Links func(context.Context) iter.Seq2[[]netif.Link, error]
+
+	Opened   func() // called each time the queues are being consumed; may be nil
+	Received func() // called for each command that comes in; may be nil
+
+	slots   chan struct{} // one for each command that may run
+	running sync.WaitGroup
+}
+
+// Run consumes until ctx ends, and then returns nil once every command it
+// started has ended. What was cut short stays in the broker's queue.
+func (w *Worker) Run(ctx context.Context) error {
+	w.slots = make(chan struct{}, w.Config.Prefetch)
+	defer w.running.Wait()
+
+	pause := backoff{least: time.Second, most: time.Minute}
+	for try := 0; ; try++ {
+		broker := w.Config.URLs[try%len(w.Config.URLs)]
+		opened, err := w.session(ctx, broker)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if opened {
+			pause.reset()
+		}
+		wait := pause.next()
+		w.Log.Warn("no broker", "broker", config.Redact(broker), "err", err, "again", wait.Round(time.Millisecond))
+		if sleep(ctx, wait) != nil {
+			return nil
+		}
+	}
+}
+
+// handle takes one delivery from bytes to acknowledgement. It acknowledges only
+// once the broker has the result: a crash repeats work rather than losing it.
+// An error ends the session, and the delivery comes again in the next.
+func (s *session) handle(ctx context.Context, link netif.Link, d amqp091.Delivery) error {
+	cmd, err := command.Decode(d.Body)
+	if cmd.Echo != nil && cmd.Echo.Terminal == nil {
+		cmd.Echo.Terminal = strconv.AppendQuote(nil, link.Terminal()) // it is whom the queue belongs to
+	}
+	if err != nil {
+		return s.refuse(ctx, link, d, cmd, err)
+	}
+	cmd.Link = link.Name
+	entry, body := s.result(ctx, cmd)
+	if body == nil {
+		return nil // cut short: not acknowledged, the broker delivers it again
+	}
+	if err := sleep(ctx, s.worker.Config.ReplyDelay-time.Since(cmd.Received)); err != nil {
+		return nil
+	}
+	if err := s.publish(ctx, ResponseQueue, body); err != nil {
+		return err
+	}
+	entry.Delivered()
+	return d.Ack(false)
+}
+
+// result is what the command gave when it was run before, or gives now. The
+// body is nil if ctx ended first.
+func (s *session) result(ctx context.Context, cmd command.Command) (*spool.Entry, []byte) {
+	for {
+		entry, mine := s.worker.Results.Claim(cmd.Key())
+		if mine {
+			s.outlive(func(lifetime context.Context) { entry.Finish(s.run(ctx, lifetime, cmd)) })
+		} else {
+			s.worker.Log.Info("delivered again", "cmd", cmd.Name, "dst", cmd.Destination, "id", cmd.Key())
+		}
+		body, err := entry.Wait(ctx)
+		if body != nil || err != nil || ctx.Err() != nil {
+			return entry, body
+		}
+	}
+}
+
+// run executes a command and returns its result for the server, or nil if it
+// was cut short. It waits for its turn only as long as the session lasts, but
+// once begun goes on without it: the result is then there when the command is
+// delivered again.
+func (s *session) run(ctx, lifetime context.Context, cmd command.Command) []byte {
+	w := s.worker
+	select {
+	case w.slots <- struct{}{}:
+		defer func() { <-w.slots }()
+	case <-ctx.Done():
+		return nil
+	}
+	result := w.Core.Execute(lifetime, cmd)
+	if lifetime.Err() != nil {
+		return nil
+	}
+	w.Log.Info("done", "cmd", cmd.Name, "dst", cmd.Destination, "link", cmd.Link, "took", result.Answered.Sub(result.Sent).Round(time.Microsecond), "err", result.Err)
+	return command.Encode(result)
+}
+
+// refuse deals with a message that is not a command. It will never be one, and
+// the server cannot read it from the dead-letter queue: it is acknowledged, and
+// answered where there is something to answer to.
+func (s *session) refuse(ctx context.Context, link netif.Link, d amqp091.Delivery, cmd command.Command, err error) error {
+	s.worker.Log.Warn("not a command", "link", link.Name, "bytes", len(d.Body), "err", err)
+	if cmd.Echo != nil {
+		if err := s.publish(ctx, ResponseQueue, command.Encode(command.Fail(cmd, err))); err != nil {
+			return err
+		}
+	}
+	return d.Ack(false)
+}
+
+// sweep publishes, now and then, results that wait although nobody asks for
+// them: the broker forgot the command when it went down.
+func (s *session) sweep(ctx context.Context) error {
+	const patience = 30 * time.Second
+	for sleep(ctx, patience) == nil {
+		for _, e := range s.worker.Results.Pending(patience) {
+			body, err := e.Wait(ctx)
+			if err != nil {
+				return nil
+			}
+			if err := s.publish(ctx, ResponseQueue, body); err != nil {
+				return fmt.Errorf("publish a waiting result: %w", err)
+			}
+			e.Delivered()
+		}
+	}
+	return nil
+}
+
+// sleep waits for d, or returns the error of ctx if that ends first.
+func sleep(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return ctx.Err()
+	}
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
