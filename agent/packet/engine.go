@@ -1,0 +1,260 @@
+// Package packet sends single packets and brings back what each of them met:
+// an answer, an ICMP error, or nothing. An Engine has thousands in flight over
+// a few raw sockets and takes round-trip times from the kernel's timestamps.
+//
+// For one packet there is [Engine.Do]. For many, a [Stream] takes requests in
+// batches and returns results as they come, without a goroutine or an
+// allocation per packet.
+package packet
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+)
+
+// Options are the settings of an Engine; the zero value is good for most.
+type Options struct {
+	InFlight int // packets in flight at once; default DefaultInFlight, at most MaxInFlight
+	Buffer   int // receive buffer of each socket in bytes, bounded by net.core.rmem_max without CAP_NET_ADMIN; default 8 MiB
+}
+
+// Bounds of packets in flight.
+const (
+	DefaultInFlight = 100_000
+	MaxInFlight     = 1_000_000
+)
+
+const defaultBuffer = 8 << 20
+
+// Stats counts what an Engine has seen since Open.
+type Stats struct {
+	Sent       uint64 // packets that the kernel took
+	Received   uint64 // answers matched to a packet in flight
+	Expired    uint64 // packets given up after their timeout
+	Late       uint64 // answers that came after that
+	Duplicate  uint64 // further answers to an answered packet
+	OutOfOrder uint64 // answers overtaken by those of later packets
+	Unmatched  uint64 // packets that passed the filter but answer nothing of ours
+	Overflow   uint64 // packets that the kernel dropped because a receive buffer was full
+	Unstamped  uint64 // answers without kernel stamps, timed by the monotonic clock
+	Discarded  uint64 // surplus late or duplicate results that a Stream had no room for
+	InFlight   int    // packets waiting for an answer now
+}
+
+// Engine sends packets and matches answers. It is safe for concurrent use.
+//
+// Its sockets belong to the network namespace of the thread that called Open,
+// whichever threads use it later.
+type Engine struct {
+	opt    Options
+	clock  clock
+	routes *routes
+
+	tx          sync.Mutex           // held while packets are staged and sent; taken before mu
+	senders     [2]*sender           // IPv4, IPv6; nil where the family is missing
+	fragmenters [2][SCTP + 1]*sender // for packets that the kernel has to fragment; ICMP and UDP have one
+
+	receivers []*receiver
+
+	mu      sync.Mutex
+	table   table
+	wheel   wheel
+	order   uint64
+	latest  latest
+	orders  [orders]order
+	stats   Stats
+	closed  bool
+	singles []*Stream // idle streams of Do
+
+	timer *time.Timer // fires when the wheel has something due
+	armed int64       // when timer fires
+	done  chan struct{}
+	wg    sync.WaitGroup
+}
+
+// Open opens the sockets of an Engine in the network namespace of the calling
+// thread. The caller closes it.
+func Open(o Options) (*Engine, error) {
+	if o.InFlight == 0 {
+		o.InFlight = DefaultInFlight
+	}
+	o.InFlight = min(o.InFlight, MaxInFlight)
+	if o.Buffer == 0 {
+		o.Buffer = defaultBuffer
+	}
+	e := &Engine{opt: o, clock: newClock(), done: make(chan struct{}), timer: time.NewTimer(time.Hour), armed: never}
+	if err := e.open(); err != nil {
+		e.release()
+		return nil, err
+	}
+	for _, r := range e.receivers {
+		e.wg.Go(func() { e.receive(r) })
+	}
+	e.wg.Go(e.expire)
+	return e, nil
+}
+
+// open acquires everything that release gives back.
+func (e *Engine) open() (err error) {
+	if e.routes, err = openRoutes(); err != nil {
+		return err
+	}
+	if err := e.table.grow(); err != nil {
+		return err
+	}
+	return e.openSockets()
+}
+
+// Close ends all requests in flight with ErrClosed and returns when the
+// engine's goroutines have ended. Order: mark closed so that nothing new is
+// sent, close the sockets to wake the receivers, wait, then free the rest.
+func (e *Engine) Close() error {
+	e.mu.Lock()
+	if e.closed {
+		e.mu.Unlock()
+		return nil
+	}
+	e.closed = true
+	e.table.each(func(f *flight) {
+		if f.state == staged || f.state == flying {
+			e.fail(f, ErrClosed)
+		}
+	})
+	e.mu.Unlock()
+	close(e.done)
+	err := e.closeReceivers()
+	e.wg.Wait()
+	e.tx.Lock() // a sender may still be at work
+	defer e.tx.Unlock()
+	e.release()
+	return err
+}
+
+func (e *Engine) closeReceivers() error {
+	var errs []error
+	for _, r := range e.receivers {
+		errs = append(errs, r.conn.Close())
+	}
+	e.receivers = nil
+	return errors.Join(errs...)
+}
+
+func (e *Engine) release() {
+	_ = e.closeReceivers() // nothing left after Close; after a failed open the cause is already known
+	for i, s := range e.senders {
+		if s != nil {
+			s.close()
+			e.senders[i] = nil
+		}
+	}
+	e.table.release()
+	if e.routes != nil {
+		e.routes.close()
+	}
+	e.timer.Stop()
+}
+
+// Stats returns the counters. The kernel tells of an overflow with the next
+// packet that it could deliver, so Overflow lags behind by that much.
+func (e *Engine) Stats() Stats {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	s := e.stats
+	s.InFlight = e.table.aloft
+	return s
+}
+
+// Do sends one packet and waits for its answer. No answer is a Reply of kind
+// NoReply; an error means that the packet could not be sent, or that ctx ended.
+func (e *Engine) Do(ctx context.Context, r Request) (Reply, error) {
+	s := e.single()
+	defer e.retire(s)
+	s.Submit([]Request{r})
+	var results [1]Result
+	if _, err := s.Wait(ctx, results[:]); err != nil {
+		return Reply{}, err
+	}
+	return results[0].Reply, results[0].Err
+}
+
+// single returns a Stream with room for one request.
+func (e *Engine) single() *Stream {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if n := len(e.singles); n > 0 {
+		s := e.singles[n-1]
+		e.singles = e.singles[:n-1]
+		return s
+	}
+	return newStream(e, 1)
+}
+
+// retire takes back a Stream of single, which may still have its packet in flight.
+func (e *Engine) retire(s *Stream) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if f := s.newest; f != nil && f.sink == s {
+		e.drop(f)
+	}
+	s.reset()
+	e.singles = append(e.singles, s)
+}
+
+// expire gives up packets whose timeout has passed.
+func (e *Engine) expire() {
+	for {
+		select {
+		case <-e.done:
+			return
+		case <-e.timer.C:
+		}
+		e.mu.Lock()
+		now := e.clock.monotonic()
+		for f := e.wheel.pop(now); f != nil; f = e.wheel.pop(now) {
+			e.stats.Expired++
+			e.finish(f, expired, Reply{Kind: NoReply, Sent: e.clock.time(f.sent)})
+		}
+		e.armed = never
+		e.arm(e.wheel.next(now))
+		e.mu.Unlock()
+	}
+}
+
+// arm makes the timer fire at t unless it fires earlier anyway.
+func (e *Engine) arm(t int64) {
+	if t >= e.armed {
+		return
+	}
+	e.armed = t
+	e.timer.Reset(time.Duration(t - e.clock.monotonic()))
+}
+
+// finish takes f out of flight and hands its outcome to whoever sent it.
+func (e *Engine) finish(f *flight, s state, r Reply) {
+	e.land(f, s)
+	f.sink.deliver(Result{Tag: f.tag, Reply: r})
+	f.sink.aloft--
+}
+
+// fail ends f, which could not be sent or will not be waited for.
+func (e *Engine) fail(f *flight, err error) {
+	e.land(f, idle)
+	f.sink.deliver(Result{Tag: f.tag, Err: err})
+	f.sink.aloft--
+	f.sink = nil
+}
+
+// drop forgets f, whose sender has lost interest.
+func (e *Engine) drop(f *flight) {
+	if f.state == staged || f.state == flying {
+		e.land(f, expired)
+	}
+	f.sink = nil
+}
+
+func (e *Engine) land(f *flight, s state) {
+	e.wheel.remove(f)
+	e.table.land(f, s)
+}

@@ -1,0 +1,133 @@
+package packet
+
+import (
+	"net/netip"
+)
+
+// arrival is one received packet, parsed, with the kernel's stamps of it.
+type arrival struct {
+	sighting
+	stamps stamps
+	link   int // index, for link-local senders
+}
+
+// receive takes answers from one socket until it is closed.
+func (e *Engine) receive(r *receiver) {
+	var batch [batchSize]arrival
+	for {
+		n, err := r.read()
+		if err != nil {
+			return
+		}
+		now, o := e.clock.offset()
+		m := moment{now, o}
+		got := r.parse(batch[:0], n)
+		e.collectStamps(r.six)
+		e.take(got, m, r)
+	}
+}
+
+// take books a batch of arrivals.
+func (e *Engine) take(got []arrival, m moment, r *receiver) {
+	for i := range got { // before the lock: it may ask the kernel for a name
+		if a := &got[i]; a.from.IsLinkLocalUnicast() && a.from.Is6() {
+			a.from = a.from.WithZone(e.routes.zone(a.link))
+		}
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.stats.Overflow += r.overflowed()
+	e.stats.Unmatched += r.foreign()
+	for i := range got {
+		a := &got[i]
+		if f := e.match(&a.sighting); f != nil {
+			e.answer(f, a, m)
+		} else {
+			e.stats.Unmatched++
+		}
+	}
+}
+
+// answer books an arrival that is of f.
+func (e *Engine) answer(f *flight, a *arrival, m moment) {
+	r := a.reply(f)
+	r.Sent = e.clock.time(f.sent)
+	r.RTT, r.Clock = f.rtt(a.stamps, m)
+	if r.Clock == Monotonic {
+		e.stats.Unstamped++
+	}
+	if r.OutOfOrder = e.overtaken(f); r.OutOfOrder {
+		e.stats.OutOfOrder++
+	}
+	switch f.state {
+	case flying:
+		e.stats.Received++
+		e.finish(f, answered, r)
+		return
+	case expired:
+		e.stats.Late++
+		r.Late = true
+		f.state = answered
+	default:
+		e.stats.Duplicate++
+		r.Duplicate = true
+	}
+	if f.sink != nil && !f.sink.extra(Result{Tag: f.tag, Reply: r}) {
+		e.stats.Discarded++
+	}
+}
+
+// reply turns an arrival into what the user gets.
+func (a *arrival) reply(f *flight) Reply {
+	r := Reply{
+		Kind: a.kind, From: a.from, ICMPType: a.icmpType, ICMPCode: a.icmpCode,
+		TTL: a.ttl, Size: a.size, MTU: a.mtu, QuotedTTL: -1, QuotedTOS: -1,
+	}
+	if a.quoted {
+		r.QuotedTTL, r.QuotedTOS = a.quotedTTL, a.quotedTOS
+		r.Rewritten = f.differs(&a.sighting)
+	}
+	if a.extensions != nil {
+		r.readExtensions(a.extensions)
+	}
+	return r
+}
+
+// differs reports whether a quote is not of the packet as it was sent.
+func (f *flight) differs(s *sighting) bool {
+	if f.src.IsValid() && s.src != f.src {
+		return true
+	}
+	return !s.short && (s.number != f.sport || s.idents[0] != 0 && s.idents[0] != f.ident)
+}
+
+// overtaken reports whether a packet sent later to f's destination has been
+// answered before, and remembers f's answer for the next.
+func (e *Engine) overtaken(f *flight) bool {
+	o := &e.orders[hash(f.dst)%uint32(len(e.orders))]
+	if o.dst != f.dst || o.protocol != f.protocol {
+		*o = order{f.dst, f.protocol, f.order}
+		return false
+	}
+	if f.order < o.last {
+		return true
+	}
+	o.last = f.order
+	return false
+}
+
+// order is the last packet to a destination that was answered. The table of
+// these has a fixed size: an entry that two destinations fight for misses reordering, it never invents it.
+type order struct {
+	dst      netip.Addr
+	protocol Protocol
+	last     uint64
+}
+
+const orders = 1024
+
+func hash(a netip.Addr) uint32 {
+	b := a.As16()
+	h := be.Uint32(b[12:]) ^ be.Uint32(b[8:])*31 ^ be.Uint32(b[4:])*37 ^ be.Uint32(b[:])*41
+	return h * 0x9e3779b1 >> 16
+}

@@ -1,0 +1,245 @@
+package packet
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+
+	"golang.org/x/sys/unix"
+)
+
+// stage encodes one request and puts it into the batch of its sender. e.tx is held.
+func (e *Engine) stage(s *Stream, asked *Request) (*flight, error) {
+	r := *asked
+	if err := r.complete(); err != nil {
+		return nil, err
+	}
+	way, err := e.way(&r)
+	if err != nil {
+		return nil, err
+	}
+	snd := e.sender(&r, way)
+	if snd == nil {
+		return nil, fmt.Errorf("send to %s: %w", r.Dst, unix.EAFNOSUPPORT)
+	}
+	f, err := e.register(s, &r, way)
+	if err != nil {
+		return f, err
+	}
+	if !snd.fits(r.length()) {
+		e.send(snd)
+	}
+	snd.add(&r, f, way)
+	return f, nil
+}
+
+// way finds source and link of a request. IPv4 echo requests by the main route
+// leave that to the kernel, which does it anyway.
+func (e *Engine) way(r *Request) (route, error) {
+	if r.Src.IsValid() {
+		if err := e.routes.local(r.Src); err != nil {
+			return route{}, fmt.Errorf("send from %s: %w", r.Src, err)
+		}
+	}
+	if r.Protocol == ICMP && r.Dst.Is4() && r.Link == "" && r.Size <= smallestMTU {
+		return route{src: r.Src, mtu: MaxSize}, nil
+	}
+	way, err := e.routes.lookup(r)
+	if r.Src.IsValid() {
+		way.src = r.Src.WithZone("")
+	}
+	return way, err
+}
+
+// smallestMTU is below any link's that packets of default size cross in practice (RFC 791: 576 must be received).
+const smallestMTU = 576
+
+// register takes a flight for a request out of the table.
+func (e *Engine) register(s *Stream, r *Request, way route) (*flight, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return nil, ErrClosed
+	}
+	if e.table.aloft >= e.opt.InFlight {
+		return nil, ErrTooMany
+	}
+	f, fresh, err := e.table.take(r.SrcPort)
+	if err != nil {
+		return nil, err
+	}
+	f.sink, f.tag = s, r.Tag
+	f.protocol, f.dst, f.src, f.timeout = r.Protocol, r.Dst.WithZone(""), way.src, int64(r.Timeout)
+	f.sport, f.dport = f.lane.ports(r, f.ident)
+	f.seq = rand.Uint32()<<16 | uint32(f.ident)
+	s.newest = f
+	if fresh {
+		return f, e.setFilters()
+	}
+	return f, nil
+}
+
+// ports chooses the numbers that identify a packet. Within a flow they are constant.
+func (l *lane) ports(r *Request, ident uint16) (source, destination uint16) {
+	if r.Protocol == ICMP {
+		return l.number(), 0
+	}
+	source, destination = r.SrcPort, r.DstPort
+	vary := ident
+	if r.Flow != 0 {
+		vary = r.Flow
+	}
+	if source == 0 {
+		source = l.block.number(vary)
+	}
+	if destination == 0 {
+		if r.Flow != 0 {
+			vary /= blockSize // the lower half is in the source port already
+		}
+		destination = FirstUDPPort + vary%(1<<16-FirstUDPPort)
+	}
+	return source, destination
+}
+
+// sender returns the socket for a request: the one that takes whole IP packets,
+// or, if the kernel has to fragment, the one of its protocol.
+func (e *Engine) sender(r *Request, way route) *sender {
+	family := 0
+	if r.Dst.Is6() {
+		family = 1
+	}
+	if r.length() > way.mtu && !r.DontFragment {
+		return e.fragmenters[family][r.Protocol]
+	}
+	return e.senders[family]
+}
+
+// flush sends what is staged. e.tx is held.
+func (e *Engine) flush() {
+	e.eachSender(func(s *sender) { e.send(s) })
+}
+
+func (e *Engine) eachSender(do func(*sender)) {
+	for i, s := range e.senders {
+		if s != nil {
+			do(s)
+		}
+		for _, s := range e.fragmenters[i] {
+			if s != nil {
+				do(s)
+			}
+		}
+	}
+}
+
+// send hands the batch of s to the kernel. Packets are in flight before that,
+// because an answer can be quicker than the return of the system call.
+func (e *Engine) send(s *sender) {
+	if s.n == 0 {
+		return
+	}
+	e.launch(s.flights[:s.n])
+	for done := 0; done < s.n; {
+		n, err := s.write(done)
+		if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.ENOBUFS) {
+			e.collect(s) // unread stamps count against the socket too
+			s.wait()
+			continue
+		}
+		e.book(s, done, n, err)
+		done += max(n, 1)
+	}
+	s.clear()
+	if s.unread += 1; s.unread >= maxUnread/batchSize {
+		e.collect(s)
+	}
+}
+
+// launch puts staged flights into flight, now.
+func (e *Engine) launch(flights []*flight) {
+	now, o := e.clock.offset()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, f := range flights {
+		if f.state != staged {
+			continue // the engine was closed meanwhile
+		}
+		e.order++
+		f.state, f.sent, f.offset, f.order = flying, now, o, e.order
+		f.deadline = now + f.timeout
+		e.wheel.add(f)
+		if f.protocol == UDP || f.protocol == SCTP {
+			e.latest.add(f)
+		}
+	}
+	e.arm(e.wheel.next(now))
+}
+
+// book counts n packets as sent, or fails the one at done.
+func (e *Engine) book(s *sender, done, n int, err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.stats.Sent += uint64(n)
+	if f := s.flights[done]; err != nil && f.state == flying {
+		e.fail(f, fmt.Errorf("send to %s: %w", f.dst, err))
+	}
+}
+
+// collectStamps reads the stamps of sent packets that the kernel has put into
+// the error queues. A software stamp is there before the packet has left, so
+// after reading an answer this finds the stamp of its request.
+func (e *Engine) collectStamps(six bool) {
+	family := 0
+	if six {
+		family = 1
+	}
+	if s := e.senders[family]; s != nil {
+		e.collect(s)
+	}
+	for _, s := range e.fragmenters[family] {
+		if s != nil {
+			e.collect(s)
+		}
+	}
+}
+
+func (e *Engine) collect(s *sender) {
+	s.stamping.Lock()
+	defer s.stamping.Unlock()
+	for {
+		n := s.readStamps()
+		if n <= 0 {
+			break
+		}
+		e.mu.Lock()
+		for i := range n {
+			if p, ok := s.stamped(i); ok {
+				e.depart(p)
+			}
+		}
+		e.mu.Unlock()
+		if n < batchSize {
+			break
+		}
+	}
+	s.unread = 0
+}
+
+// departure is a packet of ours that came back with the kernel's stamp.
+type departure struct {
+	sighting
+	stamps stamps
+}
+
+func (e *Engine) depart(d departure) {
+	f := e.match(&d.sighting)
+	if f == nil {
+		return
+	}
+	if d.stamps.software != 0 {
+		f.stamps.software = d.stamps.software
+	}
+	if d.stamps.hardware != 0 {
+		f.stamps.hardware = d.stamps.hardware
+	}
+}

@@ -1,0 +1,218 @@
+package packet
+
+import (
+	"fmt"
+	"net/netip"
+)
+
+// state is where a flight is in its life.
+type state uint8
+
+const (
+	idle state = iota // free, nothing to remember
+	staged
+	flying
+	answered // and remembered, to tell duplicates
+	expired  // and remembered, to tell late answers
+)
+
+// flight is one packet: in flight, or the memory of one until its ident is
+// needed again.
+type flight struct {
+	sink *Stream // who wants to know; nil: nobody any more
+	tag  uint64
+
+	dst, src     netip.Addr // without zone; src is the zero Addr if the kernel chose
+	sport, dport uint16     // ICMP: sport is the identifier, dport 0
+	seq          uint32     // TCP sequence number, SCTP initiate tag
+	ident        uint16
+	protocol     Protocol
+	state        state
+
+	order   uint64 // of departure, through the whole engine
+	sent    int64  // engine clock
+	offset  offset // of the wall clock, at departure
+	stamps  stamps // the kernel's, of departure
+	timeout int64  // nanoseconds
+
+	deadline   int64 // engine clock
+	prev, next *flight
+	slot       int32 // in the wheel, -1 outside
+
+	lane *lane // whose ident it is
+}
+
+// A lane tells packets apart by 16-bit idents, which are ICMP sequence number,
+// UDP checksum, IPv4 id and half of a TCP sequence number. What tells it from
+// other lanes and other engines is its block of numbers.
+type lane struct {
+	block block
+	pages [1 << 16 / pageSize]*[pageSize]flight // allocated when first used
+	last  uint16                                // ident given out last
+	round uint16                                // how often last has wrapped around
+	aloft int                                   // idents in use
+}
+
+const (
+	pageSize = 1024
+	laneSize = 1<<16 - 1 // ident 0 is never used: UDP cannot send checksum 0
+	laneFull = laneSize * 15 / 16
+)
+
+// flight returns the flight of an ident, nil if the ident was never used.
+func (l *lane) flight(ident uint16) *flight {
+	p := l.pages[ident/pageSize]
+	if p == nil {
+		return nil
+	}
+	return &p[ident%pageSize]
+}
+
+// take returns the flight whose ident has been out of use for longest.
+func (l *lane) take() *flight {
+	for {
+		l.last++
+		if l.last == 0 {
+			l.round++
+			continue
+		}
+		p := &l.pages[l.last/pageSize]
+		if *p == nil {
+			*p = new([pageSize]flight)
+		}
+		f := &(*p)[l.last%pageSize]
+		if f.state == staged || f.state == flying {
+			continue
+		}
+		*f = flight{ident: l.last, slot: -1, state: staged, lane: l}
+		l.aloft++
+		return f
+	}
+}
+
+// number returns the identifier that ICMP packets carry. It changes when the
+// idents have wrapped around, so that answers from an earlier round are not
+// taken for those of this one.
+func (l *lane) number() uint16 { return l.block.base() + l.round%blockSize }
+
+// table is every flight of an engine.
+type table struct {
+	lanes  []*lane
+	claims map[uint16]claim // source ports that requests named, held until release
+	aloft  int              // flights staged or flying
+}
+
+// take returns a flight for a request from the given source port, 0 for any,
+// and whether that made new numbers ours.
+func (t *table) take(port uint16) (f *flight, fresh bool, err error) {
+	l := t.lanes[len(t.lanes)-1]
+	if port != 0 {
+		fresh, err = t.claim(port)
+		l = t.lane(port)
+	} else if l.aloft >= laneFull {
+		l, fresh, err = t.roomy()
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	if l.aloft >= laneFull {
+		return nil, false, ErrTooMany
+	}
+	t.aloft++
+	return l.take(), fresh, nil
+}
+
+// roomy returns a lane with room, a new one if need be.
+func (t *table) roomy() (l *lane, fresh bool, err error) {
+	for _, l := range t.lanes {
+		if l.aloft < laneFull {
+			return l, false, nil
+		}
+	}
+	if err := t.grow(); err != nil {
+		return nil, false, err
+	}
+	return t.lanes[len(t.lanes)-1], true, nil
+}
+
+// land gives back the ident of a flight that is over.
+func (t *table) land(f *flight, s state) {
+	if f.state == staged || f.state == flying {
+		t.aloft--
+		f.lane.aloft--
+	}
+	f.state = s
+}
+
+// numbers are all that belong to the table.
+func (t *table) numbers() (n numbers) {
+	for _, l := range t.lanes {
+		n.blocks = append(n.blocks, l.block.index)
+	}
+	for p := range t.claims {
+		n.ports = append(n.ports, p)
+	}
+	return n
+}
+
+// grow adds a lane.
+func (t *table) grow() error {
+	b, err := claimBlock()
+	if err != nil {
+		return err
+	}
+	t.lanes = append(t.lanes, &lane{block: b})
+	return nil
+}
+
+// lane returns the lane to which a number belongs, nil if it is not ours.
+func (t *table) lane(number uint16) *lane {
+	for _, l := range t.lanes {
+		if l.block.has(number) {
+			return l
+		}
+	}
+	if _, ok := t.claims[number]; ok {
+		return t.lanes[0]
+	}
+	return nil
+}
+
+// claim makes a source port that a request names ours.
+func (t *table) claim(port uint16) (fresh bool, err error) {
+	if t.lane(port) != nil {
+		return false, nil
+	}
+	c, err := claimPort(port)
+	if err != nil {
+		return false, fmt.Errorf("source port %d: %w", port, err)
+	}
+	if t.claims == nil {
+		t.claims = make(map[uint16]claim)
+	}
+	t.claims[port] = c
+	return true, nil
+}
+
+func (t *table) each(do func(*flight)) {
+	for _, l := range t.lanes {
+		for _, p := range l.pages {
+			if p == nil {
+				continue
+			}
+			for i := range p {
+				do(&p[i])
+			}
+		}
+	}
+}
+
+func (t *table) release() {
+	for _, l := range t.lanes {
+		l.block.claim.release()
+	}
+	for _, c := range t.claims {
+		c.release()
+	}
+	t.lanes, t.claims = nil, nil
+}
