@@ -22,6 +22,9 @@ func (e *Engine) stage(s *Stream, asked *Request) (*flight, error) {
 	if snd == nil {
 		return nil, fmt.Errorf("send to %s: %w", r.Dst, unix.EAFNOSUPPORT)
 	}
+	if err := e.wake(r.Protocol, r.Dst.Is6()); err != nil {
+		return nil, fmt.Errorf("receive %s: %w", r.Protocol, err)
+	}
 	f, err := e.register(s, &r, way)
 	if err != nil {
 		return f, err

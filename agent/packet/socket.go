@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"unsafe"
 
@@ -100,6 +101,7 @@ func (in *inbox) eachControl(i int, do func(level, typ int32, data []byte)) {
 type receiver struct {
 	protocol Protocol
 	six      bool
+	awake    atomic.Bool // bound to every address rather than nowhere
 	conn     net.PacketConn
 	raw      syscall.RawConn
 	in       *inbox
@@ -170,6 +172,14 @@ func (r *receiver) prepare(fd, buffer int) error {
 	if err := attach(fd, []bpf.Instruction{bpf.RetConstant{Val: drop}}); err != nil {
 		return err
 	}
+	if r.protocol == ICMP {
+		r.awake.Store(true)
+		if err := onlyAnswers(fd, r.six); err != nil {
+			return err
+		}
+	} else if err := bind(fd, r.six, nowhere); err != nil {
+		return err
+	}
 	setBuffer(fd, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF, buffer)
 	o := options{fd: fd}
 	o.set(unix.SOL_SOCKET, unix.SO_RXQ_OVFL, 1)
@@ -179,6 +189,58 @@ func (r *receiver) prepare(fd, buffer int) error {
 		o.set(unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1)
 	}
 	return o.err
+}
+
+// wake lets the socket receive. Until a protocol is used its socket is bound
+// to nowhere, so that this host's other traffic does not pay for it, and so
+// that the kernel answers SCTP itself as long as we do not use it.
+func (r *receiver) wake() error {
+	if r.awake.Load() {
+		return nil
+	}
+	r.awake.Store(true)
+	return r.control(func(fd int) error { return bind(fd, r.six, everywhere) })
+}
+
+// where a raw socket listens. Nowhere is an address that no unicast packet
+// has, and to which the kernel therefore need not clone any.
+type where bool
+
+const (
+	nowhere    where = false
+	everywhere where = true
+)
+
+func bind(fd int, six bool, w where) error {
+	var to unix.Sockaddr
+	switch {
+	case six && w == everywhere:
+		to = &unix.SockaddrInet6{}
+	case six:
+		to = &unix.SockaddrInet6{Addr: [16]byte{0xff}} // multicast, reserved scope
+	case w == everywhere:
+		to = &unix.SockaddrInet4{}
+	default:
+		to = &unix.SockaddrInet4{Addr: [4]byte{255, 255, 255, 255}}
+	}
+	return os.NewSyscallError("bind", unix.Bind(fd, to))
+}
+
+// onlyAnswers blocks ICMP types that no packet of ours is answered with. The
+// kernel looks at this before it clones a packet, at the BPF filter only after.
+func onlyAnswers(fd int, six bool) error {
+	if !six {
+		const icmpFilter = 1 // ICMP_FILTER of linux/icmp.h
+		blocked := ^uint32(1<<0 | 1<<3 | 1<<4 | 1<<11 | 1<<12)
+		return os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, unix.SOL_RAW, icmpFilter, int(int32(blocked))))
+	}
+	f := new(unix.ICMPv6Filter)
+	for i := range f.Data {
+		f.Data[i] = 0xffffffff
+	}
+	f.Data[0] &^= 1<<1 | 1<<2 | 1<<3 | 1<<4
+	f.Data[129/32] &^= 1 << (129 % 32)
+	return os.NewSyscallError("setsockopt", unix.SetsockoptICMPv6Filter(fd, unix.IPPROTO_ICMPV6, unix.ICMPV6_FILTER, f))
 }
 
 // options sets socket options until one fails.
@@ -303,6 +365,11 @@ func openSender(six bool, protocol int, buffer int) (*sender, error) {
 func (s *sender) prepare(buffer int) error {
 	if err := attach(s.fd, []bpf.Instruction{bpf.RetConstant{Val: drop}}); err != nil {
 		return err
+	}
+	if s.fragment {
+		if err := bind(s.fd, s.six, nowhere); err != nil {
+			return err
+		}
 	}
 	setBuffer(s.fd, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF, buffer) // holds the stamps
 	setBuffer(s.fd, unix.SO_SNDBUFFORCE, unix.SO_SNDBUF, buffer)
@@ -458,6 +525,16 @@ func (e *Engine) openFamily(family int, six bool) (err error) {
 			return err
 		}
 		e.receivers = append(e.receivers, r)
+	}
+	return nil
+}
+
+// wake makes the engine hear answers to packets of a protocol.
+func (e *Engine) wake(p Protocol, six bool) error {
+	for _, r := range e.receivers {
+		if r.protocol == p && r.six == six {
+			return r.wake()
+		}
 	}
 	return nil
 }
