@@ -106,7 +106,7 @@ func TestCommand(t *testing.T) {
 		-netdev user,id=n0,net=10.0.2.0/24,hostfwd=tcp:127.0.0.1:8080-:80,hostfwd=tcp:127.0.0.1:2222-:22
 		-device virtio-net-pci,netdev=n0,mac=52:54:00:00:00:01
 		-netdev user,id=n1,net=10.0.3.0/24 -device virtio-net-pci,netdev=n1 -device i6300esb`)
-	want[slices.Index(want, "CMDLINE")] = "console=ttyS0 panic=1 quiet natrix.broker=amqp://10.0.2.2"
+	want[slices.Index(want, "CMDLINE")] = "console=ttyS0 panic=1 loglevel=1 natrix.broker=amqp://10.0.2.2"
 	if !slices.Equal(got, want) {
 		t.Errorf("arguments\n%q, want\n%q", got, want)
 	}

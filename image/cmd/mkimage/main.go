@@ -16,12 +16,13 @@ import (
 	"strings"
 
 	"github.com/natrix-os/natrix/board/amd64"
+	"github.com/natrix-os/natrix/board/rpi3"
 	"github.com/natrix-os/natrix/image"
 )
 
 // boards is the list of all boards.
 func boards() []image.Board {
-	return []image.Board{amd64.Board()}
+	return []image.Board{amd64.Board(), rpi3.Board()}
 }
 
 func main() {

@@ -65,7 +65,7 @@ func TestBoot(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer m.Close()
-			if _, err := m.WaitLine(ctx, regexp.MustCompile(`^/init pid=1$`)); err != nil {
+			if _, err := m.WaitLine(ctx, regexp.MustCompile(`/init pid=1$`)); err != nil {
 				t.Fatal(err)
 			}
 			if err := m.WaitPrompt(ctx, "echo> "); err != nil {
