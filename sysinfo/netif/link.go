@@ -143,3 +143,20 @@ func kind(l Link, a *netlink.LinkAttrs, devtype string) Kind {
 
 // ethernets are the link types that carry a machine's Ethernet traffic.
 var ethernets = []string{"device", "veth", "bridge", "bond", "vlan", "macvlan", "ipvlan", "team"}
+
+// Terminals returns the links that are terminals of a Natrix server, in order:
+// those with a MAC address, loopback excepted. Of links that share an address,
+// as a bridge and its first port do, the one with IP addresses counts, or else
+// the first.
+func Terminals(links []Link) []Link {
+	best := make(map[string]Link)
+	for _, l := range links {
+		held, shared := best[l.Terminal()]
+		if !shared || len(held.Addrs) == 0 && len(l.Addrs) > 0 {
+			best[l.Terminal()] = l
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(links), func(l Link) bool {
+		return l.Terminal() == "" || l.Kind == Loopback || best[l.Terminal()].Index != l.Index
+	})
+}
