@@ -28,8 +28,9 @@ type Board struct {
 	Cmdline string // kernel command line for the real machine's consoles
 
 	Source      Source   // where the kernel and what belongs to it come from
-	Kernel      string   // path of the kernel in Source
-	DeviceTrees []string // paths in Source
+	Kernel      string   // path of the kernel in Source, a pattern of filepath.Match
+	DeviceTrees []string // paths in Source, likewise
+	Modules     []string // kernel modules to load at boot, in this order; what they need comes by itself
 }
 
 // Options are the inputs of Build that are not the board's.
@@ -59,7 +60,15 @@ func Build(ctx context.Context, b Board, o Options, out string) (Sizes, error) {
 	if err := os.MkdirAll(out, 0o755); err != nil {
 		return Sizes{}, err
 	}
-	kernel, err := copyBoot(ctx, b, o, out)
+	source, err := b.Source.Dir(ctx, o.Root, o.Cache)
+	if err != nil {
+		return Sizes{}, fmt.Errorf("fetch the kernel of %s: %w", b.Name, err)
+	}
+	kernel, err := copyBoot(b, source, out)
+	if err != nil {
+		return Sizes{}, err
+	}
+	modules, err := moduleRecords(source, b.Modules)
 	if err != nil {
 		return Sizes{}, err
 	}
@@ -71,7 +80,7 @@ func Build(ctx context.Context, b Board, o Options, out string) (Sizes, error) {
 	if err != nil {
 		return Sizes{}, fmt.Errorf("build the field tools: %w", err)
 	}
-	archive, err := assemble(b, o, natrix, tools)
+	archive, err := assemble(b, o, natrix, append(tools, modules...))
 	if err != nil {
 		return Sizes{}, fmt.Errorf("assemble the initramfs: %w", err)
 	}
@@ -83,17 +92,33 @@ func Build(ctx context.Context, b Board, o Options, out string) (Sizes, error) {
 }
 
 // copyBoot copies the kernel and the device trees, and returns the kernel's size.
-func copyBoot(ctx context.Context, b Board, o Options, out string) (int64, error) {
-	dir, err := b.Source.Dir(ctx, o.Root, o.Cache)
-	if err != nil {
-		return 0, fmt.Errorf("fetch the kernel of %s: %w", b.Name, err)
-	}
-	for _, tree := range b.DeviceTrees {
-		if _, err := copyFile(filepath.Join(out, filepath.Base(tree)), filepath.Join(dir, tree)); err != nil {
+func copyBoot(b Board, source, out string) (int64, error) {
+	for _, pattern := range b.DeviceTrees {
+		tree, err := one(source, pattern)
+		if err != nil {
+			return 0, err
+		}
+		if _, err := copyFile(filepath.Join(out, filepath.Base(tree)), tree); err != nil {
 			return 0, err
 		}
 	}
-	return copyFile(filepath.Join(out, KernelFile), filepath.Join(dir, b.Kernel))
+	kernel, err := one(source, b.Kernel)
+	if err != nil {
+		return 0, err
+	}
+	return copyFile(filepath.Join(out, KernelFile), kernel)
+}
+
+// one returns the one file in dir that matches pattern.
+func one(dir, pattern string) (string, error) {
+	names, err := filepath.Glob(filepath.Join(dir, pattern))
+	if err != nil {
+		return "", err
+	}
+	if len(names) != 1 {
+		return "", fmt.Errorf("%d files match %s in %s, want one", len(names), pattern, dir)
+	}
+	return names[0], nil
 }
 
 func copyFile(to, from string) (int64, error) {

@@ -10,10 +10,10 @@ import (
 )
 
 // assemble returns the initramfs of board b as a cpio archive: sorted by name,
-// owned by root, without times or inode numbers.
-func assemble(b Board, o Options, natrix []byte, tools []cpio.Record) ([]byte, error) {
+// owned by root, without times or inode numbers. It holds more beside natrix.
+func assemble(b Board, o Options, natrix []byte, more []cpio.Record) ([]byte, error) {
 	records := append(skeleton(), executable("bin/natrix", natrix), cpio.Symlink("init", "bin/natrix"))
-	records = append(records, tools...)
+	records = append(records, more...)
 	records = append(records, settings(b, o)...)
 	return archive(records)
 }
