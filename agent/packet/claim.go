@@ -44,23 +44,36 @@ func (b block) base() uint16           { return uint16(b.index) * blockSize }
 func (b block) has(number uint16) bool { return uint8(number>>8) == b.index }
 func (b block) number(n uint16) uint16 { return b.base() + n%blockSize }
 
-// claimBlock claims a block outside of the ports that the kernel hands out
-// itself, so that a SYN of ours cannot hit a live connection of this host.
+// claimBlock claims a block. It prefers those outside of the ports that the
+// kernel hands out itself, so that a SYN of ours cannot hit a live connection
+// of this host, and never takes destination ports of ours: over loopback our
+// requests would look like answers.
 func claimBlock() (block, error) {
 	low, high := ephemeralPorts()
-	blocks := rand.Perm(256)
-	for _, i := range blocks {
-		first, last := i*blockSize, (i+1)*blockSize-1
-		if first < 8192 || first <= high && last >= low {
+	var used []int
+	for _, i := range rand.Perm(FirstUDPPort/blockSize - firstBlock) {
+		i += firstBlock
+		if i*blockSize <= high && (i+1)*blockSize > low {
+			used = append(used, i)
 			continue
 		}
-		c, err := newClaim(fmt.Sprintf("block/%d", i))
-		if errors.Is(err, unix.EADDRINUSE) {
-			continue
+		if b, err := tryBlock(i); !errors.Is(err, unix.EADDRINUSE) {
+			return b, err
 		}
-		return block{index: uint8(i), claim: c}, err
+	}
+	for _, i := range used {
+		if b, err := tryBlock(i); !errors.Is(err, unix.EADDRINUSE) {
+			return b, err
+		}
 	}
 	return block{}, fmt.Errorf("claim a block of ports: other engines have them all: %w", ErrTooMany)
+}
+
+const firstBlock = 32 // ports from 8192
+
+func tryBlock(i int) (block, error) {
+	c, err := newClaim(fmt.Sprintf("block/%d", i))
+	return block{index: uint8(i), claim: c}, err
 }
 
 // ephemeralPorts returns net.ipv4.ip_local_port_range, or its default.

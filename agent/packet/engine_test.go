@@ -1,49 +1,362 @@
 package packet
 
 import (
+	"context"
+	"errors"
+	"net"
 	"net/netip"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/natrix-os/natrix/sysinfo/netif/nettest"
 )
 
+// open opens an engine on a host until the test ends.
+func open(t testing.TB, h *nettest.Host, o Options) *Engine {
+	t.Helper()
+	var e *Engine
+	var err error
+	h.Do(func() { e, err = Open(o) })
+	if err != nil {
+		t.Fatalf("open engine: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := e.Close(); err != nil {
+			t.Errorf("close engine: %v", err)
+		}
+	})
+	return e
+}
+
+func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
+
+// do sends a request that has to succeed.
+func do(t *testing.T, e *Engine, r Request) Reply {
+	t.Helper()
+	if r.Timeout == 0 {
+		r.Timeout = time.Second
+	}
+	got, err := e.Do(t.Context(), r)
+	if err != nil {
+		t.Fatalf("%s to %s: %v", r.Protocol, r.Dst, err)
+	}
+	return got
+}
+
 func TestNetnsLoopback(t *testing.T) {
-	namespace(t)
-	e := open(t, Options{})
+	e := open(t, nettest.NewHost(t, "h"), Options{})
+	v4, v6 := addr("127.0.0.1"), addr("::1")
 	for _, c := range []struct {
 		name string
 		req  Request
 		want Kind
 	}{
-		{"echo", Request{Dst: netip.MustParseAddr("127.0.0.1")}, EchoReply},
-		{"echo to another address", Request{Dst: netip.MustParseAddr("127.1.2.3")}, EchoReply},
-		{"echo v6", Request{Dst: netip.MustParseAddr("::1")}, EchoReply},
-		{"big echo", Request{Dst: netip.MustParseAddr("127.0.0.1"), Size: 65000}, EchoReply},
-		{"big echo v6", Request{Dst: netip.MustParseAddr("::1"), Size: 65000}, EchoReply},
-		{"small echo", Request{Dst: netip.MustParseAddr("127.0.0.1"), Size: 28}, EchoReply},
-		{"flow", Request{Dst: netip.MustParseAddr("127.0.0.1"), Flow: 7}, EchoReply},
-		{"flow v6", Request{Dst: netip.MustParseAddr("::1"), Flow: 7}, EchoReply},
-		{"link", Request{Dst: netip.MustParseAddr("127.0.0.1"), Link: "lo"}, EchoReply},
-		{"link v6", Request{Dst: netip.MustParseAddr("::1"), Link: "lo"}, EchoReply},
-		{"source", Request{Dst: netip.MustParseAddr("127.0.0.1"), Src: netip.MustParseAddr("127.0.0.9")}, EchoReply},
-		{"udp", Request{Protocol: UDP, Dst: netip.MustParseAddr("127.0.0.1")}, PortUnreachable},
-		{"udp v6", Request{Protocol: UDP, Dst: netip.MustParseAddr("::1")}, PortUnreachable},
-		{"udp both ports", Request{Protocol: UDP, Dst: netip.MustParseAddr("::1"), SrcPort: 5353, DstPort: 5354}, PortUnreachable},
-		{"tcp", Request{Protocol: TCP, Dst: netip.MustParseAddr("127.0.0.1")}, TCPClosed},
-		{"tcp v6", Request{Protocol: TCP, Dst: netip.MustParseAddr("::1")}, TCPClosed},
+		{"echo", Request{Dst: v4}, EchoReply},
+		{"echo to another address", Request{Dst: addr("127.1.2.3")}, EchoReply},
+		{"echo v6", Request{Dst: v6}, EchoReply},
+		{"mapped address", Request{Dst: addr("::ffff:127.0.0.1")}, EchoReply},
+		{"big echo", Request{Dst: v4, Size: MaxSize}, EchoReply},
+		{"big echo v6", Request{Dst: v6, Size: MaxSize}, EchoReply},
+		{"odd echo", Request{Dst: v4, Size: 77, Pattern: 0xa5}, EchoReply},
+		{"odd echo v6", Request{Dst: v6, Size: 77, Pattern: 0xa5}, EchoReply},
+		{"small echo", Request{Dst: v4, Size: 1}, EchoReply},
+		{"small echo v6", Request{Dst: v6, Size: 1}, EchoReply},
+		{"flow", Request{Dst: v4, Flow: 7}, EchoReply},
+		{"flow v6", Request{Dst: v6, Flow: 7}, EchoReply},
+		{"link", Request{Dst: v4, Link: "lo"}, EchoReply},
+		{"link v6", Request{Dst: v6, Link: "lo"}, EchoReply},
+		{"source", Request{Dst: v4, Src: addr("127.0.0.9")}, EchoReply},
+		{"source v6", Request{Dst: v6, Src: v6}, EchoReply},
+		{"mark", Request{Dst: v4, Mark: 5}, EchoReply},
+		{"mark v6", Request{Dst: v6, Mark: 5}, EchoReply},
+		{"udp", Request{Protocol: UDP, Dst: v4}, PortUnreachable},
+		{"udp v6", Request{Protocol: UDP, Dst: v6}, PortUnreachable},
+		{"small udp", Request{Protocol: UDP, Dst: v4, Size: 1}, PortUnreachable},
+		{"odd udp v6", Request{Protocol: UDP, Dst: v6, Size: 77}, PortUnreachable},
+		{"udp destination port", Request{Protocol: UDP, Dst: v4, DstPort: 53}, PortUnreachable},
+		{"udp both ports", Request{Protocol: UDP, Dst: v6, SrcPort: 5353, DstPort: 5354}, PortUnreachable},
+		{"udp flow", Request{Protocol: UDP, Dst: v4, Flow: 515}, PortUnreachable},
+		{"tcp", Request{Protocol: TCP, Dst: v4}, TCPClosed},
+		{"tcp v6", Request{Protocol: TCP, Dst: v6}, TCPClosed},
+		{"tcp ports", Request{Protocol: TCP, Dst: v4, SrcPort: 99, DstPort: 98}, TCPClosed},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			c.req.Timeout = time.Second
-			r, err := e.Do(t.Context(), c.req)
-			if err != nil {
-				t.Fatal(err)
+			r := do(t, e, c.req)
+			if r.Kind != c.want || r.Clock != Kernel || r.RTT <= 0 || r.RTT > 100*time.Millisecond || r.TTL != 64 ||
+				r.Late || r.Duplicate || r.OutOfOrder || r.Rewritten {
+				t.Errorf("got %+v, want %s by the kernel's clock", r, c.want)
 			}
-			if r.Kind != c.want || r.Clock != Kernel || r.RTT <= 0 || r.RTT > 100*time.Millisecond || r.Late || r.Duplicate || r.OutOfOrder || r.Rewritten {
-				t.Errorf("got %+v, want %s by the kernel clock", r, c.want)
+			if want := c.req.Dst.Unmap(); r.From != want {
+				t.Errorf("got answer from %s, want %s", r.From, want)
 			}
-			if r.From != c.req.Dst {
-				t.Errorf("from %s, want %s", r.From, c.req.Dst)
+			if size := max(c.req.Size, DefaultSize); r.Kind == EchoReply && r.Size != size && c.req.Size != 1 {
+				t.Errorf("got %d bytes, want %d", r.Size, size)
 			}
 		})
 	}
-	t.Logf("%+v", e.Stats())
+	if s := e.Stats(); s.Unmatched+s.Expired+s.Unstamped+s.Overflow != 0 || s.Sent != s.Received || s.InFlight != 0 {
+		t.Errorf("got %+v, want everything received", s)
+	}
+}
+
+func TestNetnsTTLExpired(t *testing.T) {
+	h1, h2 := nettest.Line(t, nettest.Router{}, nettest.Router{TTL: 200}, nettest.Router{})
+	e := open(t, h1, Options{})
+	for _, dst := range []netip.Addr{h2.Addr4, h2.Addr6} {
+		router := addr("10.0.1.102")
+		if dst.Is6() {
+			router = addr("fd00:0:0:1::102")
+		}
+		for p := ICMP; p <= SCTP; p++ {
+			for _, flow := range []uint16{0, 9} {
+				r := do(t, e, Request{Protocol: p, Dst: dst, TTL: 2, TOS: 0x2c, Flow: flow})
+				if r.Kind != TTLExpired || r.From != router || r.QuotedTTL != 1 || r.QuotedTOS != 0x2c || r.TTL != 199 || r.Rewritten || r.Clock != Kernel {
+					t.Errorf("%s flow %d to %s: got %+v, want ttl expired at %s", p, flow, dst, r, router)
+				}
+			}
+		}
+	}
+}
+
+func TestNetnsRefusals(t *testing.T) {
+	for _, c := range []struct {
+		refuse nettest.Refusal
+		v4, v6 Kind
+	}{
+		{nettest.NetUnreachable, NetUnreachable, NetUnreachable},
+		{nettest.HostUnreachable, HostUnreachable, HostUnreachable},
+		{nettest.ProtocolUnreachable, ProtoUnreachable, ParameterProblem},
+		{nettest.Prohibited, AdminProhibited, AdminProhibited},
+		{nettest.PortUnreachable, PortUnreachable, PortUnreachable},
+	} {
+		h1, h2 := nettest.Line(t, nettest.Router{Refuse: c.refuse})
+		e := open(t, h1, Options{})
+		for p := ICMP; p <= SCTP; p++ {
+			if r := do(t, e, Request{Protocol: p, Dst: h2.Addr4}); r.Kind != c.v4 || r.From != addr("10.0.1.101") {
+				t.Errorf("%s %08x: got %+v, want %s", p, uint32(c.refuse), r, c.v4)
+			}
+			if r := do(t, e, Request{Protocol: p, Dst: h2.Addr6}); r.Kind != c.v6 || r.From != addr("fd00:0:0:1::101") {
+				t.Errorf("%s %08x v6: got %+v, want %s", p, uint32(c.refuse), r, c.v6)
+			}
+		}
+	}
+}
+
+// Routers that quote little, with options, with extensions, or what a NAT made of the packet.
+func TestNetnsQuotes(t *testing.T) {
+	mpls := nettest.MPLS(nettest.Label{Label: 16001, TC: 3, TTL: 1}, nettest.Label{Label: 17, TTL: 254})
+	other := nettest.Extension{Class: 200, CType: 9, Data: []byte{1, 2, 3, 4}}
+	nat := nettest.Router{NAT4: addr("10.0.1.201"), NAT6: addr("fd00:0:0:1::201"), KeepQuote: true}
+	for _, c := range []struct {
+		name    string
+		routers []nettest.Router
+		mpls    int
+		nat     bool
+		only4   bool
+	}{
+		{"eight bytes", []nettest.Router{{}, {Quote: 28}}, 0, false, true},
+		{"eight bytes v6", []nettest.Router{{}, {Quote: 48}}, 0, false, false},
+		{"header only", []nettest.Router{{}, {Quote: 20}}, 0, false, true},
+		{"four bytes", []nettest.Router{{}, {Quote: 24}}, 0, false, true},
+		{"outer options", []nettest.Router{{}, {Options: []byte{1, 1, 1, 1}}}, 0, false, false},
+		{"extensions", []nettest.Router{{}, {Extensions: []nettest.Extension{mpls, other}}}, 2, false, false},
+		{"extensions without length", []nettest.Router{{}, {Extensions: []nettest.Extension{mpls, other}, Unsized: true, Quote: 128}}, 2, false, false},
+		{"extensions after a long quote", []nettest.Router{{}, {Quote: 256, Extensions: []nettest.Extension{mpls, other}}}, 2, false, false},
+		{"nat", []nettest.Router{nat, {}}, 0, true, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h1, h2 := nettest.Line(t, c.routers...)
+			e := open(t, h1, Options{})
+			for _, dst := range []netip.Addr{h2.Addr4, h2.Addr6} {
+				if dst.Is6() && c.only4 {
+					continue
+				}
+				for p := ICMP; p <= SCTP; p++ {
+					r := do(t, e, Request{Protocol: p, Dst: dst, TTL: 2, Size: 400})
+					if r.Kind != TTLExpired || r.Rewritten != c.nat || len(r.MPLS) != c.mpls || r.Clock != Kernel {
+						t.Errorf("%s to %s: got %+v, want %d labels, rewritten %t", p, dst, r, c.mpls, c.nat)
+						continue
+					}
+					if c.mpls == 0 {
+						continue
+					}
+					if want := (Label{Label: 16001, TC: 3, TTL: 1}); r.MPLS[0] != want {
+						t.Errorf("got label %+v, want %+v", r.MPLS[0], want)
+					}
+					if x := r.Extensions; len(x) != 1 || x[0].Class != 200 || x[0].CType != 9 || string(x[0].Data) != "\x01\x02\x03\x04" {
+						t.Errorf("got extensions %+v, want %+v", x, other)
+					}
+				}
+			}
+		})
+	}
+}
+
+func TestNetnsTooBig(t *testing.T) {
+	h1, h2 := nettest.Line(t, nettest.Router{}, nettest.Router{MTU: 1300})
+	e := open(t, h1, Options{})
+	if r := do(t, e, Request{Dst: h2.Addr4, Size: 1400, DontFragment: true}); r.Kind != TooBig || r.MTU != 1300 {
+		t.Errorf("got %+v, want too big, mtu 1300", r)
+	}
+	if r := do(t, e, Request{Dst: h2.Addr6, Size: 1400}); r.Kind != TooBig || r.MTU != 1300 {
+		t.Errorf("v6: got %+v, want too big, mtu 1300", r)
+	}
+	if r := do(t, e, Request{Dst: h2.Addr4, Size: 1400}); r.Kind != EchoReply {
+		t.Errorf("in fragments: got %+v, want echo reply", r)
+	}
+	if _, err := e.Do(t.Context(), Request{Dst: h2.Addr4, Size: 60000, DontFragment: true}); !errors.Is(err, unix.EMSGSIZE) {
+		t.Errorf("beyond the link: got %v, want EMSGSIZE", err)
+	}
+	for _, dst := range []netip.Addr{h2.Addr4} {
+		if r := do(t, e, Request{Protocol: UDP, Dst: dst, Size: 5000}); r.Kind != PortUnreachable {
+			t.Errorf("big udp: got %+v, want port unreachable", r)
+		}
+	}
+}
+
+// A TCP probe is never accepted by the target, and data of an open UDP port is a reply.
+func TestNetnsOpenPorts(t *testing.T) {
+	hosts := nettest.Chain(t, "h1", "r1", "h2")
+	e := open(t, hosts[0], Options{})
+	h2 := hosts[2]
+	var tcp net.Listener
+	var udp net.PacketConn
+	h2.Do(func() {
+		var err error
+		if tcp, err = net.Listen("tcp", ":80"); err != nil {
+			t.Fatal(err)
+		}
+		if udp, err = net.ListenPacket("udp", ":7"); err != nil {
+			t.Fatal(err)
+		}
+	})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		b := make([]byte, 100)
+		for {
+			_, from, err := udp.ReadFrom(b)
+			if err != nil {
+				return
+			}
+			_, _ = udp.WriteTo([]byte("hello"), from)
+		}
+	}()
+	for _, dst := range []netip.Addr{h2.Addr4, h2.Addr6} {
+		for range 300 { // more often than there are source ports
+			if r := do(t, e, Request{Protocol: TCP, Dst: dst}); r.Kind != TCPOpen || r.From != dst || r.TTL != 63 || r.Clock != Kernel {
+				t.Fatalf("tcp to %s: got %+v, want open", dst, r)
+			}
+		}
+		for _, flow := range []uint16{0, 0, 3, 3} {
+			if r := do(t, e, Request{Protocol: UDP, Dst: dst, DstPort: 7, Flow: flow}); r.Kind != UDPReply || r.From != dst || r.Clock != Kernel {
+				t.Errorf("udp to %s: got %+v, want data", dst, r)
+			}
+		}
+		if r := do(t, e, Request{Protocol: UDP, Dst: dst, SrcPort: 4000, DstPort: 7}); r.Kind != UDPReply {
+			t.Errorf("udp from port 4000 to %s: got %+v, want data", dst, r)
+		}
+	}
+	_ = tcp.(*net.TCPListener).SetDeadline(time.Now().Add(50 * time.Millisecond))
+	if c, err := tcp.Accept(); err == nil {
+		t.Errorf("the target accepted a connection from %s", c.RemoteAddr())
+	}
+	tcp.Close()
+	udp.Close()
+	<-done
+}
+
+func TestNetnsErrors(t *testing.T) {
+	h := nettest.NewHost(t, "h")
+	for prefix, kind := range map[string]int{"192.0.2.0/24": unix.RTN_UNREACHABLE, "198.51.100.0/24": unix.RTN_PROHIBIT,
+		"2001:db8:1::/48": unix.RTN_UNREACHABLE, "2001:db8:2::/48": unix.RTN_PROHIBIT} {
+		h.AddRoute(netip.MustParsePrefix(prefix), kind)
+	}
+	e := open(t, h, Options{InFlight: 4})
+	for _, c := range []struct {
+		name string
+		req  Request
+		want error
+	}{
+		{"no route", Request{Dst: addr("203.0.113.1")}, unix.ENETUNREACH},
+		{"no route udp", Request{Protocol: UDP, Dst: addr("203.0.113.1")}, unix.ENETUNREACH},
+		{"no route v6", Request{Dst: addr("2001:db8::1")}, unix.ENETUNREACH},
+		{"unreachable", Request{Dst: addr("192.0.2.1")}, unix.EHOSTUNREACH},
+		{"unreachable v6", Request{Dst: addr("2001:db8:1::1")}, unix.EHOSTUNREACH},
+		{"prohibited", Request{Dst: addr("198.51.100.1")}, unix.EACCES},
+		{"prohibited v6", Request{Dst: addr("2001:db8:2::1")}, unix.EACCES},
+		{"foreign source", Request{Dst: addr("127.0.0.1"), Src: addr("192.0.2.9")}, unix.EADDRNOTAVAIL},
+		{"foreign source v6", Request{Dst: addr("::1"), Src: addr("2001:db8::9")}, unix.EADDRNOTAVAIL},
+		{"no link", Request{Dst: addr("127.0.0.1"), Link: "eth77"}, ErrNoLink},
+		{"no link in zone", Request{Dst: addr("fe80::1%eth77")}, ErrNoLink},
+		{"no destination", Request{}, ErrInvalid},
+		{"families", Request{Dst: addr("::1"), Src: addr("127.0.0.1")}, ErrInvalid},
+		{"ttl", Request{Dst: addr("::1"), TTL: 256}, ErrInvalid},
+		{"tos", Request{Dst: addr("::1"), TOS: -1}, ErrInvalid},
+		{"size", Request{Dst: addr("::1"), Size: 65536}, ErrInvalid},
+		{"timeout", Request{Dst: addr("::1"), Timeout: -1}, ErrInvalid},
+		{"protocol", Request{Dst: addr("::1"), Protocol: 9}, ErrInvalid},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if r, err := e.Do(t.Context(), c.req); !errors.Is(err, c.want) {
+				t.Errorf("got %+v, %v, want %v", r, err, c.want)
+			}
+		})
+	}
+	if n := e.Stats().InFlight; n != 0 {
+		t.Errorf("got %d in flight after errors, want 0", n)
+	}
+}
+
+func TestNetnsContextEndsDo(t *testing.T) {
+	h1, h2 := nettest.Line(t, nettest.Router{BlackHole: true})
+	e := open(t, h1, Options{InFlight: 1})
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if _, err := e.Do(ctx, Request{Dst: h2.Addr4}); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v, want deadline exceeded", err)
+	}
+	if r := do(t, e, Request{Dst: h2.Addr4, Timeout: 30 * time.Millisecond}); r.Kind != NoReply {
+		t.Errorf("got %+v, want no reply", r)
+	}
+}
+
+func TestNetnsTooManyInFlight(t *testing.T) {
+	h1, h2 := nettest.Line(t, nettest.Router{BlackHole: true})
+	e := open(t, h1, Options{InFlight: 3})
+	s := e.NewStream(10)
+	s.Submit(make([]Request, 0))
+	if n := s.Submit([]Request{{Dst: h2.Addr4, Timeout: time.Minute}, {Dst: h2.Addr4}, {Dst: h2.Addr4}, {Tag: 4, Dst: h2.Addr4}}); n != 4 {
+		t.Errorf("got %d submitted, want 4", n)
+	}
+	var got [10]Result
+	n, err := s.Wait(t.Context(), got[:])
+	if n != 1 || err != nil || got[0].Tag != 4 || !errors.Is(got[0].Err, ErrTooMany) {
+		t.Errorf("got %+v, %v, want the fourth refused", got[:n], err)
+	}
+}
+
+func TestNetnsCloseEndsRequests(t *testing.T) {
+	h1, h2 := nettest.Line(t, nettest.Router{BlackHole: true})
+	var e *Engine
+	h1.Do(func() { e, _ = Open(Options{}) })
+	errs := make(chan error)
+	go func() {
+		_, err := e.Do(context.Background(), Request{Dst: h2.Addr4, Timeout: time.Hour})
+		errs <- err
+	}()
+	for e.Stats().InFlight == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	if err := e.Close(); err != nil {
+		t.Errorf("close: %v", err)
+	}
+	if err := <-errs; !errors.Is(err, ErrClosed) {
+		t.Errorf("in flight: got %v, want closed", err)
+	}
+	if _, err := e.Do(t.Context(), Request{Dst: h2.Addr4}); !errors.Is(err, ErrClosed) {
+		t.Errorf("after close: got %v, want closed", err)
+	}
 }

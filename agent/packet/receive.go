@@ -95,7 +95,7 @@ func (a *arrival) reply(f *flight) Reply {
 
 // differs reports whether a quote is not of the packet as it was sent.
 func (f *flight) differs(s *sighting) bool {
-	if f.src.IsValid() && s.src != f.src {
+	if s.to.IsValid() && s.src != s.to { // errors go to the source of what they are about
 		return true
 	}
 	return !s.short && (s.number != f.sport || s.idents[0] != 0 && s.idents[0] != f.ident)

@@ -284,7 +284,7 @@ func (r *receiver) read() (int, error) {
 func (r *receiver) parse(to []arrival, n int) []arrival {
 	for i := range n {
 		a := arrival{}
-		ttl := -1
+		ttl, local := -1, netip.Addr{}
 		r.in.eachControl(i, func(level, typ int32, data []byte) {
 			switch {
 			case level == unix.SOL_SOCKET && typ == unix.SO_TIMESTAMPING_NEW:
@@ -293,6 +293,8 @@ func (r *receiver) parse(to []arrival, n int) []arrival {
 				r.overflow = nativeUint32(data)
 			case level == unix.IPPROTO_IPV6 && typ == unix.IPV6_HOPLIMIT && len(data) >= 4:
 				ttl = int(nativeUint32(data))
+			case level == unix.IPPROTO_IPV6 && typ == unix.IPV6_PKTINFO && len(data) >= 16:
+				local = netip.AddrFrom16([16]byte(data))
 			}
 		})
 		head, size := r.in.packet(i)
@@ -300,7 +302,7 @@ func (r *receiver) parse(to []arrival, n int) []arrival {
 		if r.six {
 			name := &r.in.names[i]
 			a.link = int(name.Scope_id)
-			a.sighting, ok = parse6(r.protocol, head, netip.AddrFrom16(name.Addr), ttl, size)
+			a.sighting, ok = parse6(r.protocol, head, netip.AddrFrom16(name.Addr), local, ttl, size)
 		} else {
 			a.sighting, ok = parse4(head)
 		}

@@ -43,8 +43,14 @@ func (s *Stream) Submit(requests []Request) (n int) {
 	e := s.e
 	e.tx.Lock()
 	defer e.tx.Unlock()
+	n, closed := s.reserve(len(requests))
+	if closed {
+		for i := range requests[:n] {
+			s.refuse(nil, requests[i].Tag, ErrClosed)
+		}
+		return n
+	}
 	e.routes.refresh()
-	n = s.reserve(len(requests))
 	for i := range requests[:n] {
 		if f, err := e.stage(s, &requests[i]); err != nil {
 			s.refuse(f, requests[i].Tag, err)
@@ -54,13 +60,13 @@ func (s *Stream) Submit(requests []Request) (n int) {
 	return n
 }
 
-// reserve takes room for up to n results.
-func (s *Stream) reserve(n int) int {
+// reserve takes room for up to n results, and says whether the engine is closed.
+func (s *Stream) reserve(n int) (int, bool) {
 	s.e.mu.Lock()
 	defer s.e.mu.Unlock()
 	n = min(n, len(s.ring)-s.count-s.aloft)
 	s.aloft += n
-	return n
+	return n, s.e.closed
 }
 
 // refuse books a request that did not come as far as the kernel.

@@ -24,6 +24,12 @@ func parseUDP(b []byte, s *sighting) bool {
 	return true
 }
 
+// quotedUDP takes back what a NAT did to the checksum when it replaced the
+// source address (RFC 1624), if the quote still shows that.
 func quotedUDP(b []byte, s *sighting) {
 	s.number, s.remote, s.idents[0] = be.Uint16(b), be.Uint16(b[2:]), be.Uint16(b[6:])
+	if s.to.IsValid() && s.src != s.to {
+		before, after := s.to.As16(), s.src.As16()
+		s.idents[0] = ^fold(uint64(^s.idents[0]) + uint64(^fold(sum(after[:], 0))) + uint64(fold(sum(before[:], 0))))
+	}
 }

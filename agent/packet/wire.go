@@ -158,7 +158,7 @@ type sighting struct {
 	kind               Kind
 	protocol           Protocol // of our packet
 	icmpType, icmpCode uint8
-	from               netip.Addr
+	from, to           netip.Addr // of the received packet; to may be unknown
 	ttl, size, mtu     int
 
 	number uint16    // our ICMP identifier or source port
@@ -179,7 +179,7 @@ func parse4(b []byte) (s sighting, ok bool) {
 	if !ok {
 		return s, false
 	}
-	s = sighting{from: ip.src, ttl: ip.ttl, size: ip.length}
+	s = sighting{from: ip.src, to: ip.dst, ttl: ip.ttl, size: ip.length}
 	protocol, ok := protocolOf(ip.protocol, false)
 	if !ok || ip.fragment {
 		return s, false
@@ -192,8 +192,8 @@ func parse4(b []byte) (s sighting, ok bool) {
 
 // parse6 reads a packet received on a raw IPv6 socket, which comes without its
 // IPv6 header. size is that of the payload.
-func parse6(protocol Protocol, b []byte, from netip.Addr, ttl, size int) (s sighting, ok bool) {
-	s = sighting{from: from, ttl: ttl, size: size + ip6Len}
+func parse6(protocol Protocol, b []byte, from, to netip.Addr, ttl, size int) (s sighting, ok bool) {
+	s = sighting{from: from, to: to, ttl: ttl, size: size + ip6Len}
 	if protocol == ICMP {
 		return s, parseICMP6(b, &s)
 	}
