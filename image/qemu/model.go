@@ -26,6 +26,14 @@ var models = map[string]model{
 		cmdline: "console=ttyS0 panic=1 loglevel=1",
 		card:    "virtio-net-pci",
 	},
+	"rpi2": {
+		program:    "qemu-system-arm",
+		debian:     "qemu-system-arm",
+		machine:    []string{"-M", "raspi2b", "-serial", "stdio"},
+		deviceTree: "bcm2836-rpi-2-b.dtb",
+		cmdline:    "console=ttyAMA0,115200 panic=1 loglevel=1",
+		card:       "usb-net",
+	},
 	// The first serial port is the PL011, which the device tree gives to
 	// Bluetooth; the second is the mini-UART, which this kernel calls ttyS0.
 	"rpi3": {

@@ -16,13 +16,14 @@ import (
 	"strings"
 
 	"github.com/natrix-os/natrix/board/amd64"
+	"github.com/natrix-os/natrix/board/rpi2"
 	"github.com/natrix-os/natrix/board/rpi3"
 	"github.com/natrix-os/natrix/image"
 )
 
 // boards is the list of all boards.
 func boards() []image.Board {
-	return []image.Board{amd64.Board(), rpi3.Board()}
+	return []image.Board{amd64.Board(), rpi2.Board(), rpi3.Board()}
 }
 
 func main() {
@@ -39,6 +40,7 @@ func mkimage(ctx context.Context, args []string) error {
 	name := flags.String("board", "amd64", "`board` to build for: "+strings.Join(names(), ", "))
 	out := flags.String("o", "", "output `directory` (default build/image/BOARD)")
 	config := flags.String("config", "", "`file` to install as /etc/natrix/natrix.ini")
+	lock := flags.Bool("lock", false, "build nothing; move the board to its distribution's current kernel")
 	flags.Parse(args)
 
 	board, err := find(*name)
@@ -48,6 +50,9 @@ func mkimage(ctx context.Context, args []string) error {
 	options, err := options(ctx, *config)
 	if err != nil {
 		return err
+	}
+	if *lock {
+		return moveLock(ctx, board, options)
 	}
 	if *out == "" {
 		*out = filepath.Join(options.Root, "build/image", board.Name)
@@ -60,6 +65,22 @@ func mkimage(ctx context.Context, args []string) error {
 	fmt.Printf("  kernel    %10d bytes\n  initramfs %10d bytes\n  natrix    %10d bytes, in the initramfs\n",
 		sizes.Kernel, sizes.Initramfs, sizes.Binary)
 	return nil
+}
+
+// moveLock rewrites the lock file in the directory of a board that has one.
+func moveLock(ctx context.Context, b image.Board, o image.Options) error {
+	source, ok := b.Source.(interface {
+		Current(ctx context.Context, cache string) (string, error)
+	})
+	if !ok {
+		return fmt.Errorf("the kernel of %s is pinned by go.mod: move it with go get", b.Name)
+	}
+	lock, err := source.Current(ctx, o.Cache)
+	if err != nil {
+		return err
+	}
+	fmt.Print(lock)
+	return os.WriteFile(filepath.Join(o.Root, "board", b.Name, "kernel.lock"), []byte(lock), 0o644)
 }
 
 func names() []string {
