@@ -159,3 +159,21 @@ func TestTerminal(t *testing.T) {
 		t.Errorf("got %q for an InfiniBand address, want none", got)
 	}
 }
+
+func TestTerminalsHaveAnAddressOfTheirOwn(t *testing.T) {
+	a, b := net.HardwareAddr{2, 0, 0, 0, 0, 1}, net.HardwareAddr{2, 0, 0, 0, 0, 2}
+	links := []Link{
+		{Name: "lo", Index: 1, Kind: Loopback},
+		{Name: "port", Index: 2, MAC: a},
+		{Name: "bridge", Index: 3, MAC: a},
+		{Name: "tun0", Index: 4},
+		{Name: "other", Index: 5, MAC: b},
+	}
+	if got, want := names(Terminals(links)), "port, other"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	links[2].Addrs = []netip.Prefix{netip.MustParsePrefix("192.0.2.1/24")}
+	if got, want := names(Terminals(links)), "bridge, other"; got != want {
+		t.Errorf("got %s once the bridge has an address, want %s", got, want)
+	}
+}

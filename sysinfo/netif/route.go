@@ -22,8 +22,7 @@ type Route struct {
 // Select asks the kernel by which link, and from which address, packets to dst
 // leave. spec narrows the choice to a link, given by name, or to a link and
 // source, given by address (see [Find]); empty leaves it to the routing
-// tables. The answer for an address of this machine is the loopback link,
-// whatever spec says, because that is the way such packets take.
+// tables. Packets to an address of the link itself leave by the loopback.
 func Select(spec string, dst netip.Addr) (Route, error) {
 	dst = dst.Unmap()
 	if !dst.IsValid() {
@@ -32,23 +31,22 @@ func Select(spec string, dst netip.Addr) (Route, error) {
 	if spec == "" && dst.Zone() != "" {
 		spec = dst.Zone()
 	}
-	var link Link
-	var opts netlink.RouteGetOptions
-	if spec != "" {
-		l, src, err := Find(spec)
-		if err != nil {
-			return Route{}, err
-		}
-		if src.IsValid() && src.Is4() != dst.Is4() {
-			return Route{}, fmt.Errorf("%s and %s are of different families", src, dst)
-		}
-		link, opts.OifIndex, opts.SrcAddr = l, l.Index, src.AsSlice()
+	if spec == "" {
+		return lookup(Link{}, netip.Addr{}, dst)
 	}
-	return lookup(link, dst, &opts)
+	link, src, err := Find(spec)
+	if err != nil {
+		return Route{}, err
+	}
+	if src.IsValid() && src.Is4() != dst.Is4() {
+		return Route{}, fmt.Errorf("%s and %s are of different families", src, dst)
+	}
+	return lookup(link, src, dst)
 }
 
-// lookup asks for the route to dst. A link that is set is the only one allowed.
-func lookup(link Link, dst netip.Addr, opts *netlink.RouteGetOptions) (Route, error) {
+// lookup asks for the route to dst by a link and from a source, if they are set.
+func lookup(link Link, src, dst netip.Addr) (Route, error) {
+	opts := &netlink.RouteGetOptions{OifIndex: link.Index, SrcAddr: src.AsSlice()}
 	routes, err := netlink.RouteGetWithOptions(dst.AsSlice(), opts)
 	if err != nil {
 		return Route{}, fmt.Errorf("route to %s%s: %w", dst, by(link), err)
@@ -57,7 +55,9 @@ func lookup(link Link, dst netip.Addr, opts *netlink.RouteGetOptions) (Route, er
 		return Route{}, fmt.Errorf("route to %s%s: %w", dst, by(link), unix.ENETUNREACH)
 	}
 	r := Route{Index: routes[0].LinkIndex, Src: addrOf(routes[0].Src), Gateway: addrOf(routes[0].Gw)}
-	if r.Src, err = source(link, dst, r); err != nil {
+	if src.IsValid() {
+		r.Src = src // the kernel does not repeat it
+	} else if r.Src, err = source(link, dst, r); err != nil {
 		return Route{}, err
 	}
 	if r.Link = link.Name; r.Index != link.Index {
