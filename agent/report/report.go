@@ -117,7 +117,7 @@ func (r *Reporter) basic(ctx context.Context, system sysinfo.System) (Basic, err
 	var sampleErr error
 	var wg sync.WaitGroup
 	wg.Go(func() { b.Sample, sampleErr = r.sampler.Sample(ctx) })
-	wg.Go(func() { b.Networks = r.networks(ctx, links) })
+	b.Networks = r.networks(ctx, links)
 	wg.Wait()
 	b.Time = time.Now()
 	return b, errors.Join(linksErr, sampleErr, ctx.Err())
