@@ -45,7 +45,7 @@ var sysctls = [...]struct{ name, value string }{
 	{"net.ipv4.ip_forward", "1"},
 	{"net.ipv4.conf.all.rp_filter", "0"},
 	{"net.ipv4.conf.default.rp_filter", "0"},
-	{"net.ipv4.icmp_ratelimit", "0"},
+	{"net.ipv4.icmp_ratemask", "0"}, // not icmp_ratelimit, which would take the tokens of AddRoute's refusals
 	{"net.ipv4.icmp_msgs_per_sec", "1000000"},
 	{"net.ipv4.icmp_msgs_burst", "1000000"},
 	{"net.ipv4.fib_multipath_hash_policy", "1"},

@@ -185,7 +185,10 @@ func (h *Host) awaitLocal(a netip.Addr) {
 
 // AddRoute sends packets for dst to the gateways, sharing them equally if
 // there are several. Without a gateway it makes the kernel refuse them:
-// kind is then unix.RTN_UNREACHABLE, RTN_PROHIBIT or RTN_BLACKHOLE.
+// kind is then unix.RTN_UNREACHABLE, RTN_PROHIBIT or RTN_BLACKHOLE. Forwarded
+// IPv4 packets are refused five times and then once a second for each source,
+// which only the whole machine can change (net.ipv4.route.error_cost); for
+// more there is [Router.Refuse].
 func (h *Host) AddRoute(dst netip.Prefix, kind int, via ...netip.Addr) {
 	h.t.Helper()
 	route := &netlink.Route{Dst: ipNet(dst), Type: kind}
