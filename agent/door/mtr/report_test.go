@@ -47,7 +47,7 @@ func TestNetnsMTRReport(t *testing.T) {
 	}
 	t.Run("MPLS", func(t *testing.T) {
 		t.Parallel()
-		out := runMTR(t, h1, "--raw", "-4", h2.Addr4.String())
+		out := runMTR(t, h1, "--raw", "-e", "-4", h2.Addr4.String())
 		if want := "\nm 2 1234 2 1 9\n"; !strings.Contains(out, want) {
 			t.Errorf("got %s\nwant %q in it", out, want)
 		}
