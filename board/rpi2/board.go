@@ -35,7 +35,7 @@ func modules() []string {
 		"bcm2835_wdt",
 		"bcm2835-rng",
 		"phy-generic", "dwc2",
-		"smsc95xx", "cdc_ether", "cdc_ncm", "rndis_host", "r8152", "asix", "ax88179_178a",
+		"smsc", "smsc95xx", "cdc_ether", "cdc_ncm", "rndis_host", "r8152", "asix", "ax88179_178a",
 		"cdc_mbim", "qmi_wwan", "huawei_cdc_ncm", "option",
 		"bcm2835", "sdhci-iproc",
 		"vfat", "nls_cp437", "nls_ascii", "ext4", "crc32c_generic",
