@@ -27,6 +27,7 @@ var codes = map[string][]row{
 		{ErrResolve, 101},
 	},
 	"http": {
+		{ErrUnsupported, 1},
 		{ErrURL, 3},
 		{ErrParameter, 3},
 		{ErrLink, 45},
@@ -36,6 +37,7 @@ var codes = map[string][]row{
 		{ErrTimeout, 28},
 		{ErrResolve, 6},
 		{ErrConnect, 7},
+		{ErrUnreachable, 7},
 		{ErrEmptyReply, 52},
 		{ErrPartial, 18},
 		{ErrSend, 55},

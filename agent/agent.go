@@ -1,0 +1,108 @@
+// Package agent is the terminal: it builds the core, opens the doors and keeps
+// them open.
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"github.com/natrix-os/natrix/agent/command"
+	"github.com/natrix-os/natrix/agent/config"
+	"github.com/natrix-os/natrix/agent/door/amqp"
+	"github.com/natrix-os/natrix/agent/probe"
+	"github.com/natrix-os/natrix/agent/report"
+	"github.com/natrix-os/natrix/agent/spool"
+	"github.com/natrix-os/natrix/sysinfo"
+	"github.com/natrix-os/natrix/sysinfo/netif"
+)
+
+// Version is what the terminal calls itself, to servers too: at most 16
+// characters, and later than the original client's 0.1.
+const Version = "0.2.0"
+
+// The milestones of a terminal's start, as Agent.Reached is told of them.
+const (
+	PhaseBroker  = "broker"  // the queues are being consumed
+	PhaseCommand = "command" // the first command came in
+)
+
+// Agent is a terminal that is about to run.
+type Agent struct {
+	Config  config.Config
+	Log     *slog.Logger
+	Reached func(phase string) // called at most once for each milestone; may be nil
+}
+
+// Run opens the doors that the configuration names and keeps them open until
+// ctx ends.
+func (a Agent) Run(ctx context.Context) error {
+	if len(a.Config.AMQP.URLs) == 0 {
+		return errors.New("no broker is configured: set host, username and password under [RABBITMQ], or url; or natrix.broker= on the kernel command line")
+	}
+	if err := waitForClock(ctx, a.Log); err != nil {
+		return err
+	}
+	prober := probe.New()
+	defer prober.Close()
+	reporter := a.reporter(prober)
+
+	worker := &amqp.Worker{
+		Config: a.Config.AMQP,
+		Core:   command.NewSet(prober.Commands()...),
+		Reports: []amqp.Report{
+			{Queue: amqp.BasicQueue, Every: a.Config.AMQP.Basic, Make: document(reporter.Basic, a.Log)},
+			{Queue: amqp.AdvanceQueue, Every: a.Config.AMQP.Advance, Make: document(reporter.Advance, a.Log)},
+		},
+		Results:  spool.New(spool.DefaultLimits()),
+		Links:    netif.Watch,
+		Log:      a.Log.With("door", "amqp"),
+		Opened:   a.milestone(PhaseBroker),
+		Received: a.milestone(PhaseCommand),
+	}
+	var running sync.WaitGroup
+	defer running.Wait()
+	running.Go(func() { reporter.Run(ctx) })
+	return worker.Run(ctx)
+}
+
+func (a Agent) reporter(prober *probe.Prober) *report.Reporter {
+	return report.New(report.Config{
+		Version:   Version,
+		Machine:   sysinfo.Machine{},
+		Intranet:  a.Config.Network.Intranet,
+		Corporate: a.Config.Network.Corporate,
+		Internet:  a.Config.Network.Internet,
+		Pinger:    prober,
+	})
+}
+
+// milestone is a function that reports the milestone once.
+func (a Agent) milestone(phase string) func() {
+	return sync.OnceFunc(func() {
+		if a.Reached != nil {
+			a.Reached(phase)
+		}
+	})
+}
+
+// document makes a report what the server gets. A report with gaps is still one.
+func document[R json.Marshaler](make func(context.Context) (R, error), log *slog.Logger) func(context.Context) ([]byte, error) {
+	return func(ctx context.Context) ([]byte, error) {
+		r, err := make(ctx)
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		if err != nil {
+			log.Debug("report has gaps", "err", err)
+		}
+		body, err := json.Marshal(r)
+		if err != nil {
+			return nil, fmt.Errorf("write report: %w", err)
+		}
+		return body, nil
+	}
+}

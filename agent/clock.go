@@ -1,0 +1,41 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// floor is before every time at which this program can run: a clock that says
+// less was never set.
+var floor = time.Date(2026, time.January, 1, 0, 0, 0, 0, time.UTC)
+
+// waitForClock returns once the wall clock is past floor: a board without a
+// clock of its own starts in 1970, and what it stamped then would be wrong for ever.
+func waitForClock(ctx context.Context, log *slog.Logger) error {
+	if time.Now().After(floor) {
+		return nil
+	}
+	log.Warn("waiting for the clock to be set", "now", time.Now().UTC())
+	// A timer on the wall clock expires when the clock is set past it
+	// (timerfd_create(2)).
+	fd, err := unix.TimerfdCreate(unix.CLOCK_REALTIME, unix.TFD_CLOEXEC|unix.TFD_NONBLOCK)
+	if err != nil {
+		return fmt.Errorf("wait for the clock: %w", err)
+	}
+	timer := os.NewFile(uintptr(fd), "timerfd")
+	defer timer.Close()
+	at := unix.ItimerSpec{Value: unix.NsecToTimespec(floor.UnixNano())}
+	if err := unix.TimerfdSettime(fd, unix.TFD_TIMER_ABSTIME, &at, nil); err != nil {
+		return fmt.Errorf("wait for the clock: %w", err)
+	}
+	defer context.AfterFunc(ctx, func() { timer.SetDeadline(time.Unix(1, 0)) })()
+	if _, err := timer.Read(make([]byte, 8)); err != nil && ctx.Err() == nil {
+		return fmt.Errorf("wait for the clock: %w", err)
+	}
+	return ctx.Err()
+}

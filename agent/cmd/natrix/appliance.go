@@ -1,0 +1,84 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/natrix-os/natrix/agent"
+	"github.com/natrix-os/natrix/agent/appliance"
+	"github.com/natrix-os/natrix/agent/config"
+	"github.com/natrix-os/natrix/agent/door/shell"
+	"github.com/natrix-os/natrix/agent/lease"
+	"github.com/natrix-os/natrix/agent/probe"
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+)
+
+// kernel is where the kernel's command line is read.
+const kernel = "/proc/cmdline"
+
+// initialise is PID 1: it returns only if it could not be that.
+func initialise(ctx context.Context) error {
+	if os.Getpid() != 1 {
+		return errors.New("init is for the kernel to start")
+	}
+	return appliance.Run(ctx, appliance.Config{
+		Settings: settings,
+		Network:  []string{"network"},
+		Agent:    []string{"agent", "--config", config.File, "--cmdline", kernel},
+		Shell:    []string{"shell"},
+	})
+}
+
+// settings are those of the machine. An image without a file is not a mistake:
+// the kernel's command line can say everything.
+func settings() (config.Appliance, error) {
+	c, err := config.Load(config.File, kernel)
+	if config.Missing(err) {
+		err = nil
+	}
+	return c.Appliance, err
+}
+
+// networkCommand is the process that PID 1 keeps for the network.
+func networkCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:    "network",
+		Short:  "Keep leases and clock of an appliance; started by init",
+		Hidden: true,
+		Args:   cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, _ := settings() // init has told what is wrong with them
+			return appliance.Network(cmd.Context(), c, logger("info"))
+		},
+	}
+}
+
+// shellCommand is the prompt of a console: the one that is named, which PID 1
+// hands over, or else the terminal on standard input.
+func shellCommand(prober *probe.Prober) *cobra.Command {
+	return &cobra.Command{
+		Use:   "shell [CONSOLE]",
+		Short: "The natrix prompt: the commands of this command line, edited and repeated with ease",
+		Args:  cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c := shell.Config{Root: func() *cobra.Command { return tree(prober) }, Version: agent.Version, Leases: lease.DefaultDir}
+			if client := (appliance.Client{Path: appliance.Socket}); client.Present() {
+				c.Machine = client
+			}
+			path := "/dev/tty"
+			if len(args) > 0 {
+				path, c.Console = "/dev/"+args[0], args[0]
+			}
+			tty, err := os.OpenFile(path, os.O_RDWR|unix.O_NOCTTY, 0)
+			if err != nil {
+				return fmt.Errorf("open the terminal: %w", err)
+			}
+			defer tty.Close()
+			c.TTY = tty
+			return shell.Run(cmd.Context(), c)
+		},
+	}
+}

@@ -1,0 +1,58 @@
+// Natrix is the terminal in one binary, which acts by the name that it is
+// called under: init is PID 1 of an appliance, mtr-packet is mtr's, everything
+// else the command line.
+package main
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/natrix-os/natrix/agent"
+	"github.com/natrix-os/natrix/agent/command"
+	"github.com/natrix-os/natrix/agent/door/cli"
+	"github.com/natrix-os/natrix/agent/probe"
+	"github.com/spf13/cobra"
+
+	_ "golang.org/x/crypto/x509roots/fallback" // certificate authorities, for machines that have none
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	switch filepath.Base(os.Args[0]) {
+	case "init":
+		os.Exit(cli.Report(os.Stderr, initialise(context.Background())))
+	case "mtr-packet":
+		os.Exit(cli.Report(os.Stderr, mtrPacket(ctx)))
+	}
+	prober := probe.New()
+	defer prober.Close()
+	os.Exit(cli.Report(os.Stderr, tree(prober).ExecuteContext(ctx)))
+}
+
+// tree is the command line.
+func tree(prober *probe.Prober) *cobra.Command {
+	return cli.New(command.NewSet(prober.Commands()...),
+		agentCommand(),
+		dispatchCommand(),
+		mtrCommand(),
+		networkCommand(),
+		shellCommand(prober),
+		cli.Config(),
+		cli.Version(agent.Version),
+	)
+}
+
+// logger logs to standard error at a level named as in the configuration.
+func logger(level string) *slog.Logger {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(strings.ToUpper(level))); err != nil {
+		l = slog.LevelInfo
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: l}))
+}

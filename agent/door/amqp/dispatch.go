@@ -1,0 +1,157 @@
+package amqp
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/rabbitmq/amqp091-go"
+)
+
+// Dispatcher is the other end of the door: it sends commands the way the
+// Natrix server does. It looks at the server's queues without taking anything
+// out of them but the answer it waits for: whatever else it was shown goes back
+// when it is closed.
+type Dispatcher struct {
+	conn    *amqp091.Connection
+	channel *amqp091.Channel
+}
+
+// NewDispatcher connects to a broker. Close it.
+func NewDispatcher(ctx context.Context, broker string) (*Dispatcher, error) {
+	conn, err := Dial(ctx, broker, "natrix dispatch")
+	if err != nil {
+		return nil, err
+	}
+	d := &Dispatcher{conn: conn}
+	for _, queue := range []string{ResponseQueue, BasicQueue, AdvanceQueue} {
+		if err := ensure(conn, queue, nil); err != nil {
+			d.Close()
+			return nil, err
+		}
+	}
+	if d.channel, err = conn.Channel(); err != nil {
+		d.Close()
+		return nil, fmt.Errorf("open channel: %w", err)
+	}
+	return d, nil
+}
+
+// Close ends the connection.
+func (d *Dispatcher) Close() error { return d.conn.CloseDeadline(time.Now().Add(time.Second)) }
+
+// Request is a command for a terminal, as the server writes it.
+type Request struct {
+	UUID        string         `json:"uuid"`
+	Protocol    string         `json:"protocol"`
+	Destination string         `json:"destination"`
+	Parameters  map[string]any `json:"parameters"`
+	Generated   float64        `json:"generate_timestamp"` // seconds since the epoch
+	Terminal    string         `json:"terminal"`
+}
+
+// NewRequest is a command generated now.
+func NewRequest(terminal, protocol, destination string, parameters map[string]any) Request {
+	if parameters == nil {
+		parameters = make(map[string]any)
+	}
+	return Request{uuid.NewString(), protocol, destination, parameters, float64(time.Now().UnixMicro()) / 1e6, terminal}
+}
+
+// Send publishes a command for a terminal through an exchange that is named
+// like its queue, as the server does.
+func (d *Dispatcher) Send(ctx context.Context, terminal string, body []byte) error {
+	name := RequestQueue(terminal)
+	if err := ensure(d.conn, name, requestArguments()); err != nil {
+		return err
+	}
+	if err := d.channel.ExchangeDeclare(name, amqp091.ExchangeDirect, false, false, false, false, nil); err != nil {
+		return fmt.Errorf("declare exchange: %w", err)
+	}
+	if err := d.channel.QueueBind(name, "command", name, false, nil); err != nil {
+		return fmt.Errorf("bind queue: %w", err)
+	}
+	err := d.channel.PublishWithContext(ctx, name, "command", false, false, amqp091.Publishing{DeliveryMode: amqp091.Persistent, Body: body})
+	if err != nil {
+		return fmt.Errorf("publish: %w", err)
+	}
+	return nil
+}
+
+// Message is what a terminal sent.
+type Message struct {
+	Queue string
+	Body  []byte
+
+	delivery amqp091.Delivery
+}
+
+// Take takes the message out of its queue.
+func (m Message) Take() error { return m.delivery.Ack(false) }
+
+// Answers reports whether the message is the response to a command.
+func (m Message) Answers(command []byte) bool {
+	var asked struct {
+		UUID      json.RawMessage `json:"uuid"`
+		Generated json.RawMessage `json:"generate_timestamp"`
+	}
+	var answer struct {
+		Command struct {
+			UUID json.RawMessage `json:"uuid"`
+		} `json:"command"`
+		Stamp struct {
+			Generated json.RawMessage `json:"server_request_generate_time"`
+		} `json:"stamp"`
+	}
+	if json.Unmarshal(command, &asked) != nil || json.Unmarshal(m.Body, &answer) != nil {
+		return false
+	}
+	return asked.UUID != nil && string(asked.UUID) == string(answer.Command.UUID) && string(asked.Generated) == string(answer.Stamp.Generated)
+}
+
+// Watch yields what comes on the queues until ctx ends or the connection is lost.
+func (d *Dispatcher) Watch(ctx context.Context, queues ...string) (<-chan Message, error) {
+	messages := make(chan Message)
+	for _, queue := range queues {
+		deliveries, err := d.channel.Consume(queue, "", false, false, false, false, nil)
+		if err != nil {
+			return nil, fmt.Errorf("consume %s: %w", queue, err)
+		}
+		go func() {
+			for delivery := range deliveries {
+				select {
+				case messages <- Message{queue, delivery.Body, delivery}:
+				case <-ctx.Done():
+					return
+				}
+			}
+		}()
+	}
+	return messages, nil
+}
+
+// Ask sends a command and waits for its response.
+func (d *Dispatcher) Ask(ctx context.Context, terminal string, body []byte) ([]byte, error) {
+	lost := d.conn.NotifyClose(make(chan *amqp091.Error, 1))
+	messages, err := d.Watch(ctx, ResponseQueue)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.Send(ctx, terminal, body); err != nil {
+		return nil, err
+	}
+	for {
+		select {
+		case m := <-messages:
+			if m.Answers(body) {
+				return m.Body, m.Take()
+			}
+		case err := <-lost:
+			return nil, fmt.Errorf("connection lost: %w", err)
+		case <-ctx.Done():
+			return nil, fmt.Errorf("no response from %s: %w", terminal, ctx.Err())
+		}
+	}
+}

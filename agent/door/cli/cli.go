@@ -1,0 +1,161 @@
+// Package cli is the door of the command line: it runs one command of the core
+// and prints its result.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/natrix-os/natrix/agent/command"
+	"github.com/spf13/cobra"
+)
+
+// The exit codes of natrix. The document form keeps 0 for a failed probe, as
+// the original does.
+const (
+	ExitFailed = 1 // a probe failed, or natrix itself did
+	ExitUsage  = 2 // the command line is wrong
+)
+
+
+// errProbe is a failure that has been printed as a result.
+var errProbe = errors.New("the probe failed")
+
+// New is the command tree: the commands of the core, then further ones that
+// main adds.
+func New(set command.Set, further ...*cobra.Command) *cobra.Command {
+	root := &cobra.Command{
+		Use:              "natrix",
+		Short:            "The terminal of a network-testing system",
+		SilenceUsage:     true,
+		SilenceErrors:    true,
+		TraverseChildren: true,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cmd.Help()
+			return usage(errors.New("which command?"))
+		},
+	}
+	root.Flags().BoolP("debug", "d", false, "accepted for scripts written for the original client")
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
+	root.AddGroup(&cobra.Group{ID: "probe", Title: "Probes:"})
+	for d := range set.All() {
+		root.AddCommand(probe(d))
+	}
+	root.AddCommand(further...)
+	root.SetHelpCommandGroupID("")
+	return root
+}
+
+// probe is a command of the core as a command of the tree.
+func probe(d command.Definition) *cobra.Command {
+	run := d.Prepare()
+	cmd := &cobra.Command{
+		Use:     d.Name + " DESTINATION",
+		Short:   d.Summary,
+		Example: indent(d.Example),
+		GroupID: "probe",
+	}
+	if d.Positional != "" {
+		cmd.Use = fmt.Sprintf("%s %s DESTINATION", d.Name, strings.ToUpper(d.Positional))
+	}
+	cmd.Flags().SortFlags = false
+	cmd.Flags().AddFlagSet(run.Flags.FlagSet)
+	form := cmd.Flags().StringP("output", "o", "document", "document: as the original prints it; text: for people; json: for scripts")
+	cmd.Args = arguments(cmd.Use)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if d.Positional != "" {
+			if err := run.Flags.Lookup(d.Positional).Value.Set(args[0]); err != nil {
+				return usage(err)
+			}
+		}
+		show, known := forms[*form]
+		if !known {
+			return usage(fmt.Errorf("output %q is not document, text or json", *form))
+		}
+		ctx := cmd.Context()
+		if *form == "text" {
+			ctx = command.WithProgress(ctx, func(line fmt.Stringer) { fmt.Fprintln(cmd.OutOrStdout(), line) })
+		}
+		return show(cmd.OutOrStdout(), execute(ctx, run, d.Name, args[len(args)-1]))
+	}
+	return cmd
+}
+
+func execute(ctx context.Context, run command.Invocation, name, destination string) command.Result {
+	return run.Execute(ctx, command.Command{Name: name, Destination: destination, Received: time.Now()})
+}
+
+// arguments demands as many arguments as the usage line has words after the command.
+func arguments(use string) cobra.PositionalArgs {
+	words := strings.Fields(use)
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) != len(words)-1 {
+			return usage(fmt.Errorf("want: natrix %s", use))
+		}
+		return nil
+	}
+}
+
+// forms are the ways to print a result.
+var forms = map[string]func(io.Writer, command.Result) error{
+	"document": document,
+	"text":     text,
+	"json":     script,
+}
+
+// document is the original's form: a header, one line of JSON, a footer.
+func document(w io.Writer, r command.Result) error {
+	left, right := 18, 24
+	if r.Command.Name == "dns" {
+		left, right = 21, 22
+	}
+	_, err := fmt.Fprintf(w, "%s%s EXECUTE%s\n%s\n%s\n",
+		strings.Repeat("=", left), strings.ToUpper(r.Command.Name), strings.Repeat("=", right), command.Encode(r), strings.Repeat("=", 54))
+	return err
+}
+
+func text(w io.Writer, r command.Result) error {
+	r.WriteText(w)
+	return failed(r)
+}
+
+func script(w io.Writer, r command.Result) error {
+	if _, err := fmt.Fprintf(w, "%s\n", command.Encode(r)); err != nil {
+		return err
+	}
+	return failed(r)
+}
+
+func failed(r command.Result) error {
+	if r.Err != nil {
+		return errProbe
+	}
+	return nil
+}
+
+func indent(s string) string { return "  " + strings.ReplaceAll(s, "\n", "\n  ") }
+
+// usageError is a mistake on the command line.
+type usageError struct{ error }
+
+func usage(err error) error { return usageError{err} }
+
+// Report prints what a command of the tree returned, unless that was done, and
+// is the exit code for it.
+func Report(w io.Writer, err error) int {
+	switch {
+	case err == nil:
+		return 0
+	case errors.Is(err, errProbe):
+		return ExitFailed
+	}
+	fmt.Fprintf(w, "natrix: %v\n", err)
+	if errors.As(err, new(usageError)) || strings.HasPrefix(err.Error(), "unknown command") {
+		return ExitUsage
+	}
+	return ExitFailed
+}

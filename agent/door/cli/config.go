@@ -1,0 +1,51 @@
+package cli
+
+import (
+	"fmt"
+
+	"github.com/natrix-os/natrix/agent/config"
+	"github.com/spf13/cobra"
+)
+
+// Config is the command that looks at configuration files.
+func Config() *cobra.Command {
+	cmd := &cobra.Command{Use: "config", Short: "Look at configuration files"}
+	cmd.AddCommand(&cobra.Command{
+		Use:     "check FILE",
+		Short:   "Say whether a configuration file is right, and what it means",
+		Example: "  natrix config check /etc/natrix/natrix.ini",
+		Args:    arguments("check FILE"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := config.Load(args[len(args)-1], "")
+			if err != nil {
+				return err
+			}
+			w := cmd.OutOrStdout()
+			fmt.Fprintln(w, "the file is right")
+			for _, broker := range c.AMQP.URLs {
+				fmt.Fprintf(w, "broker     %s\n", config.Redact(broker))
+			}
+			if len(c.AMQP.URLs) == 0 {
+				fmt.Fprintln(w, "broker     none: the terminal takes no commands from a server")
+			}
+			fmt.Fprintf(w, "commands   at most %d in hand\n", c.AMQP.Prefetch)
+			fmt.Fprintf(w, "reports    basic every %v, advance every %v\n", c.AMQP.Basic, c.AMQP.Advance)
+			fmt.Fprintf(w, "internet   %q\ncorporate  %q\nintranet   %q\n", c.Network.Internet, c.Network.Corporate, c.Network.Intranet)
+			return nil
+		},
+	})
+	return cmd
+}
+
+// Version is the command that prints the version.
+func Version(version string) *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the version",
+		Args:  arguments("version"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), "natrix", version)
+			return err
+		},
+	}
+}

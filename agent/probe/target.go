@@ -1,0 +1,200 @@
+package probe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/natrix-os/natrix/agent/command"
+	"github.com/natrix-os/natrix/sysinfo/netif"
+	"golang.org/x/net/idna"
+	"golang.org/x/sys/unix"
+)
+
+// resolveTimeout bounds the lookup of a destination's name: a few tries of a
+// few name servers.
+const resolveTimeout = 15 * time.Second
+
+// hostOf is the host in a destination as people and servers type it: a name,
+// an address, host:port, or a URL with anything behind the host.
+func hostOf(destination string) (string, error) {
+	s := destination
+	if _, rest, found := strings.Cut(s, "://"); found {
+		s = rest
+	}
+	if i := strings.IndexAny(s, "/?#"); i >= 0 {
+		s = s[:i]
+	}
+	s = s[strings.LastIndex(s, "@")+1:]
+	if h, _, err := net.SplitHostPort(s); err == nil && (strings.Count(s, ":") == 1 || s[0] == '[') {
+		s = h
+	}
+	if _, err := netip.ParseAddr(strings.Trim(s, "[]")); err == nil {
+		return strings.Trim(s, "[]"), nil
+	}
+	return ascii(s)
+}
+
+// names maps internationalised names to ASCII (UTS 46). Names for machines,
+// such as _sip._tcp, are left alone.
+var names = idna.New(idna.MapForLookup(), idna.StrictDomainName(false), idna.Transitional(false))
+
+func ascii(name string) (string, error) {
+	bad := func(c rune) bool { return c <= ' ' || strings.ContainsRune(`%:[]<>"\`, c) }
+	a, err := names.ToASCII(name)
+	if err != nil || a == "" || len(a) > 254 || strings.ContainsFunc(a, bad) {
+		return "", fmt.Errorf("%w: %q is not a host name or address", command.ErrResolve, name)
+	}
+	return a, nil
+}
+
+// path is the way out that a command was given.
+type path struct {
+	spec string // name or address of a link; "" is by route
+}
+
+// pathOf is the link that the parameters name, or else that of the command.
+func pathOf(ctx context.Context, spec string) (path, error) {
+	if spec == "" {
+		return path{command.LinkOf(ctx)}, nil
+	}
+	if _, _, err := netif.Find(spec); err != nil {
+		return path{}, fmt.Errorf("%w: %w", command.ErrLink, err)
+	}
+	return path{spec}, nil
+}
+
+// to is the route to an address along the path.
+func (v path) to(addr netip.Addr) (netif.Route, error) {
+	route, err := netif.Select(v.spec, addr)
+	if err != nil {
+		return route, fmt.Errorf("%w: %w", command.ErrUnreachable, err)
+	}
+	return route, nil
+}
+
+// dial opens a connection along the path. The address is numeric.
+func (v path) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	if v.spec == "" {
+		return new(net.Dialer).DialContext(ctx, network, address)
+	}
+	target, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return nil, err
+	}
+	route, err := v.to(target.Addr())
+	if err != nil {
+		return nil, err
+	}
+	return netif.Dialer(route.Link, route.Src).DialContext(ctx, network, address)
+}
+
+// resolver asks the system's name servers along the path, or those given.
+func (v path) resolver(servers []string) *net.Resolver {
+	turn := 0
+	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+		if len(servers) > 0 {
+			address = servers[turn%len(servers)]
+			turn++
+		}
+		return v.dial(ctx, network, address)
+	}}
+}
+
+// resolve is the addresses of a host that the path can reach, IPv4 first: that
+// is all the original client knew, and what its server's charts compare.
+func (v path) resolve(ctx context.Context, host string, servers []string) ([]netip.Addr, error) {
+	if addr, err := netip.ParseAddr(host); err == nil {
+		return []netip.Addr{addr.Unmap()}, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, resolveTimeout)
+	defer cancel()
+	found, err := v.resolver(servers).LookupNetIP(ctx, "ip", host)
+	if err != nil {
+		return nil, fmt.Errorf("resolve %s: %w: %w", host, command.ErrResolve, plain(err))
+	}
+	slices.SortStableFunc(found, func(a, b netip.Addr) int { return a.Unmap().BitLen() - b.Unmap().BitLen() })
+	var addrs []netip.Addr
+	for _, a := range found {
+		if _, e := v.to(a.Unmap()); e != nil {
+			err = e
+			continue
+		}
+		addrs = append(addrs, a.Unmap())
+	}
+	if len(addrs) == 0 {
+		return nil, fmt.Errorf("%s: %w", host, err)
+	}
+	return addrs, nil
+}
+
+// plain is what a resolver's error says beyond what the caller already knows.
+func plain(err error) error {
+	var e *net.DNSError
+	if errors.As(err, &e) {
+		return errors.New(e.Err)
+	}
+	return err
+}
+
+// serverList reads name servers as they are typed: addresses with or without a
+// port, separated by commas.
+func serverList(s string) ([]string, error) {
+	var servers []string
+	for one := range strings.SplitSeq(s, ",") {
+		if one = strings.TrimSpace(one); one == "" {
+			continue
+		}
+		if addr, err := netip.ParseAddr(strings.Trim(one, "[]")); err == nil {
+			one = netip.AddrPortFrom(addr, 53).String()
+		} else if _, err := netip.ParseAddrPort(one); err != nil {
+			return nil, fmt.Errorf("%w: name server %q is not an address", command.ErrParameter, one)
+		}
+		servers = append(servers, one)
+	}
+	return servers, nil
+}
+
+// webURL is the URL that a destination means: http:// goes without saying.
+func webURL(destination string) (*url.URL, error) {
+	if !strings.Contains(destination, "://") {
+		destination = "http://" + destination
+	}
+	u, err := url.Parse(destination)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", command.ErrURL, err)
+	}
+	if u.Scheme = strings.ToLower(u.Scheme); u.Scheme != "http" && u.Scheme != "https" {
+		return nil, fmt.Errorf("%w: %s", command.ErrUnsupported, u.Scheme)
+	}
+	host, port := u.Hostname(), u.Port()
+	if _, err := netip.ParseAddr(host); err != nil {
+		if host, err = ascii(host); err != nil {
+			return nil, fmt.Errorf("%w: %w", command.ErrURL, err)
+		}
+		u.Host = host
+		if port != "" {
+			u.Host = net.JoinHostPort(host, port)
+		}
+	}
+	return u, nil
+}
+
+// unreachable tells the refusals of the network apart from other failures to send.
+func unreachable(err error) error {
+	for _, errno := range []error{unix.ENETUNREACH, unix.EHOSTUNREACH, unix.ENETDOWN, unix.EHOSTDOWN} {
+		if errors.Is(err, errno) {
+			return fmt.Errorf("%w: %w", command.ErrUnreachable, err)
+		}
+	}
+	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
+		return fmt.Errorf("%w: %w", command.ErrPermission, err)
+	}
+	return err
+}
