@@ -5,6 +5,7 @@ package spool
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 )
@@ -26,104 +27,92 @@ type Spool struct {
 	limits Limits
 
 	mu      sync.Mutex
-	entries map[string]*entry
-	order   []string // keys, oldest first
+	entries map[string]*Entry
+	order   []*Entry // oldest first
 	bytes   int
 	dropped int
 }
 
-// An entry is one run of a command: under way until done is closed, then its
+// Entry is one run of a command: under way until it is finished, then its
 // result.
-type entry struct {
-	done      chan struct{}
-	body      []byte // nil if the run was cut short, and left no result
+type Entry struct {
+	Key string
+
+	spool     *Spool
+	done      chan struct{} // closed once body is set
+	body      []byte        // nil if the run was cut short, and left no result
 	finished  time.Time
 	delivered bool
 }
 
 // New is an empty spool.
 func New(limits Limits) *Spool {
-	return &Spool{limits: limits, entries: make(map[string]*entry)}
+	return &Spool{limits: limits, entries: make(map[string]*Entry)}
 }
 
-// Once returns the result of the run called key. The first caller runs it and
-// the spool keeps what it returns; callers that come while it runs wait for it,
-// and later ones get the same bytes. A run that returns nil was cut short: it
-// leaves nothing, and those who waited try again themselves. The error is ctx's.
-func (s *Spool) Once(ctx context.Context, key string, run func() []byte) (body []byte, first bool, err error) {
-	for {
-		e, mine := s.claim(key)
-		if mine {
-			// A run that panics must not leave others waiting.
-			defer func() { s.finish(key, e, body) }()
-			return run(), true, ctx.Err()
-		}
-		select {
-		case <-e.done:
-		case <-ctx.Done():
-			return nil, false, ctx.Err()
-		}
-		if e.body != nil {
-			return e.body, false, nil
-		}
-	}
-}
-
-// claim finds the entry of a key, or makes it and says that it is the caller's to run.
-func (s *Spool) claim(key string) (e *entry, mine bool) {
+// Claim returns the entry of the run called key. If it was not known, mine is
+// true and the caller has to run it and to call Finish; everybody else Waits.
+func (s *Spool) Claim(key string) (e *Entry, mine bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if e, found := s.entries[key]; found {
 		return e, false
 	}
-	e = &entry{done: make(chan struct{})}
+	e = &Entry{Key: key, spool: s, done: make(chan struct{})}
 	s.entries[key] = e
-	s.order = append(s.order, key)
+	s.order = append(s.order, e)
 	return e, true
 }
 
-func (s *Spool) finish(key string, e *entry, body []byte) {
+// Finish gives the run its result, which the spool keeps and nobody changes
+// any more. Nil says that the run was cut short: it leaves nothing, and whoever
+// waited may claim it.
+func (e *Entry) Finish(body []byte) {
+	s := e.spool
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e.body, e.finished = body, time.Now()
 	close(e.done)
 	if body == nil {
-		s.remove(func(k string, _ *entry) bool { return k == key }, 1)
+		s.remove(func(other *Entry) bool { return other == e }, 1)
 		return
 	}
 	s.bytes += len(body)
 	s.shrink()
 }
 
-// Delivered notes that the server has the result of key: it is only
-// remembered from now on.
-func (s *Spool) Delivered(key string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if e, found := s.entries[key]; found {
-		e.delivered = true
+// Wait returns the result once the run is finished: nil if it was cut short.
+// The error is ctx's.
+func (e *Entry) Wait(ctx context.Context) ([]byte, error) {
+	select {
+	case <-e.done:
+		return e.body, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
 	}
-	s.shrink()
 }
 
-// Pending are the keys and bodies of results that have waited for the server
-// for at least the given time, oldest first.
-func (s *Spool) Pending(waited time.Duration) []Entry {
+// Delivered notes that the server has the result: it is only remembered from
+// now on.
+func (e *Entry) Delivered() {
+	e.spool.mu.Lock()
+	defer e.spool.mu.Unlock()
+	e.delivered = true
+	e.spool.shrink()
+}
+
+// Pending are the finished entries that have waited for the server for at
+// least the given time, oldest first.
+func (s *Spool) Pending(waited time.Duration) []*Entry {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var pending []Entry
-	for _, key := range s.order {
-		if e := s.entries[key]; e.body != nil && !e.delivered && time.Since(e.finished) >= waited {
-			pending = append(pending, Entry{key, e.body})
+	var pending []*Entry
+	for _, e := range s.order {
+		if e.body != nil && !e.delivered && time.Since(e.finished) >= waited {
+			pending = append(pending, e)
 		}
 	}
 	return pending
-}
-
-// Entry is a result that is not yet with the server.
-type Entry struct {
-	Key  string
-	Body []byte
 }
 
 // Dropped counts the results that were given up undelivered because the spool
@@ -137,31 +126,26 @@ func (s *Spool) Dropped() int {
 // shrink forgets delivered results that are old, then whatever is oldest until
 // the rest fits. s.mu is held.
 func (s *Spool) shrink() {
-	s.remove(func(_ string, e *entry) bool {
-		return e.delivered && time.Since(e.finished) > s.limits.Delivered
-	}, len(s.order))
+	s.remove(func(e *Entry) bool { return e.delivered && time.Since(e.finished) > s.limits.Delivered }, len(s.order))
 	for s.bytes > s.limits.Bytes {
-		if s.remove(func(_ string, e *entry) bool { return e.delivered }, 1) == 0 {
-			s.dropped += s.remove(func(_ string, e *entry) bool { return e.body != nil }, 1)
+		if s.remove(func(e *Entry) bool { return e.delivered }, 1) == 0 {
+			s.dropped += s.remove(func(e *Entry) bool { return e.body != nil }, 1)
 		}
 	}
 }
 
 // remove takes out at most limit entries that match, oldest first, and returns
 // how many there were. s.mu is held.
-func (s *Spool) remove(match func(string, *entry) bool, limit int) int {
+func (s *Spool) remove(match func(*Entry) bool, limit int) int {
 	removed := 0
-	kept := s.order[:0]
-	for _, key := range s.order {
-		if e := s.entries[key]; removed < limit && match(key, e) {
-			s.bytes -= len(e.body)
-			delete(s.entries, key)
-			removed++
-			continue
+	s.order = slices.DeleteFunc(s.order, func(e *Entry) bool {
+		if removed == limit || !match(e) {
+			return false
 		}
-		kept = append(kept, key)
-	}
-	clear(s.order[len(kept):])
-	s.order = kept
+		s.bytes -= len(e.body)
+		delete(s.entries, e.Key)
+		removed++
+		return true
+	})
 	return removed
 }
