@@ -1,0 +1,102 @@
+// Package appliance is natrix as PID 1 of a machine that runs nothing else. It
+// makes the machine usable, starts the network and the agent as processes of
+// their own and restarts them when they end, offers the shell on each console,
+// and takes the machine down in order. Nothing of it runs on an ordinary machine.
+//
+// What PID 1 does not do is part of the design: it parses nothing that comes
+// from a network, because a panic of PID 1 is one of the kernel.
+package appliance
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/natrix-os/natrix/agent/config"
+)
+
+// Config says what the machine is to run. Arguments are those of this same
+// program, without its name.
+type Config struct {
+	// Settings reads the settings. It is called once, when the file systems are
+	// there, and what it returns is used even if there is an error.
+	Settings func() (config.Appliance, error)
+
+	Network []string // the process that calls Network
+	Agent   []string // the agent
+	Shell   []string // the shell; the name of its console, such as ttyS0, is appended
+}
+
+// Run is the life of PID 1, from the kernel to power-off or reboot. Whatever
+// fails is logged, and the rest goes on. It returns if ctx ends or if the kernel
+// refuses to stop the machine; the kernel panics then.
+func Run(ctx context.Context, c Config) error {
+	at := sinceBoot()
+	signals := make(chan os.Signal, 16) // before anything can be sent
+	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGPWR, unix.SIGUSR1, unix.SIGUSR2)
+
+	journal := newJournal()
+	log := slog.New(slog.NewTextHandler(journal, nil))
+	try := func(what string, err error) {
+		if err != nil {
+			log.Error(what, "err", err)
+		}
+	}
+	try("mount", mountAll())
+	try("start the clock", startClock(built))
+	logPhase(log, "init", at)
+	settings, err := c.Settings()
+	try("read the settings", err)
+	try("quieten the kernel", quietKernel())
+	try("keep Ctrl-Alt-Del from resetting", unix.Reboot(unix.LINUX_REBOOT_CMD_CAD_OFF))
+	try("name the host", nameHost(settings.Hostname))
+	try("set PATH", os.Setenv("PATH", "/bin:/sbin:/usr/bin:/usr/sbin"))
+
+	m := newMachine(ctx, journal, log)
+	try("listen", m.listen(Socket))
+	m.openConsoles(c.Shell)
+	if settings.Watchdog {
+		try("watchdog", m.feed("/dev/watchdog"))
+	}
+	try("load modules", loadModules("/lib/modules/load"))
+	try("loopback", bringUp("lo"))
+	try("wait for entropy", waitForEntropy())
+	m.keep("network", c.Network)
+	m.keep("agent", c.Agent)
+
+	for {
+		select {
+		case s := <-signals:
+			if o, ok := bySignal[s]; ok {
+				return m.shutDown(o)
+			}
+		case o := <-m.orders:
+			return m.shutDown(o)
+		case <-ctx.Done():
+			m.close()
+			return fmt.Errorf("PID 1 ends: %w", context.Cause(ctx))
+		}
+	}
+}
+
+// logPhase logs a milestone of the boot and how long after the kernel's start,
+// in seconds, it was reached.
+func logPhase(log *slog.Logger, phase string, at time.Duration, args ...any) {
+	args = append([]any{"phase", phase}, args...)
+	log.Info("boot", append(args, "at", strconv.FormatFloat(at.Seconds(), 'f', 3, 64))...)
+}
+
+// sinceBoot is 0 if the kernel does not tell.
+func sinceBoot() time.Duration {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
+		return 0
+	}
+	return time.Duration(ts.Nano())
+}

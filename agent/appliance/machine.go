@@ -1,0 +1,50 @@
+package appliance
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+)
+
+// machine is what PID 1 keeps alive, until stop.
+type machine struct {
+	log      *slog.Logger
+	journal  *journal
+	children *children
+	orders   chan order // from the control socket
+
+	ctx  context.Context // ends with stop
+	stop context.CancelFunc
+	wait sync.WaitGroup // for all that ends with ctx
+
+	screens map[string]*screen // by the name of the console
+	dog     *dog               // nil if there is none
+
+	mu       sync.Mutex
+	services []*service
+}
+
+func newMachine(ctx context.Context, j *journal, log *slog.Logger) *machine {
+	m := &machine{log: log, journal: j, children: newChildren(), orders: make(chan order, 1), screens: make(map[string]*screen)}
+	m.ctx, m.stop = context.WithCancel(ctx)
+	return m
+}
+
+// keep keeps a service running.
+func (m *machine) keep(name string, args []string) {
+	s := &service{name: name, args: args, children: m.children, journal: m.journal, log: m.log}
+	m.mu.Lock()
+	m.services = append(m.services, s)
+	m.mu.Unlock()
+	m.wait.Go(func() { servicePace.keep(m.ctx, s.run) })
+}
+
+// close ends all that the machine runs.
+func (m *machine) close() {
+	m.stop()
+	m.wait.Wait()
+	m.children.close()
+	if m.dog != nil {
+		m.dog.disarm()
+	}
+}

@@ -1,0 +1,64 @@
+package appliance
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	biteAfter = 15 * time.Second // as long as the Raspberry Pi's can wait
+	feedEvery = 5 * time.Second
+)
+
+// dog is the hardware watchdog, which resets the machine when PID 1 is stuck
+// (Documentation/watchdog/watchdog-api.rst).
+type dog struct {
+	device  *os.File
+	closing chan struct{}
+	done    chan struct{}
+}
+
+// feed keeps the watchdog from biting until the machine has gone down. It is no
+// error to have none.
+func (m *machine) feed(device string) error {
+	f, err := os.OpenFile(device, os.O_WRONLY, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	m.dog = &dog{f, make(chan struct{}), make(chan struct{})}
+	go m.dog.feed()
+	if err := unix.IoctlSetPointerInt(int(f.Fd()), unix.WDIOC_SETTIMEOUT, int(biteAfter.Seconds())); err != nil {
+		return fmt.Errorf("set timeout: %w", err) // it keeps its own, which is rarely shorter
+	}
+	return nil
+}
+
+func (d *dog) feed() {
+	defer close(d.done)
+	tick := time.NewTicker(feedEvery)
+	defer tick.Stop()
+	for {
+		unix.IoctlWatchdogKeepalive(int(d.device.Fd())) // if it fails for good, the watchdog does its work
+		select {
+		case <-tick.C:
+		case <-d.closing:
+			return
+		}
+	}
+}
+
+// disarm stops the watchdog, as far as its driver lets it be stopped.
+func (d *dog) disarm() {
+	close(d.closing)
+	<-d.done
+	d.device.WriteString("V") // the magic character
+	d.device.Close()
+}
