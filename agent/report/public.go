@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -68,7 +69,7 @@ func (r *Reporter) Refresh(ctx context.Context) error {
 			continue
 		}
 		wg.Go(func() {
-			public, err := ask(ctx, r.config.Echo, l.Name, addr)
+			public, err := ask(ctx, r.config.Echo, netif.Dialer(l.Name, addr).DialContext)
 			if err != nil {
 				errs[i] = fmt.Errorf("public address of %s: %w", l.Name, err)
 			}
@@ -100,11 +101,14 @@ func (r *Reporter) publicOf(link string, local netip.Addr) netip.Addr {
 	return netip.Addr{}
 }
 
-// ask asks one service after the other, from src by the link.
-func ask(ctx context.Context, services []string, link string, src netip.Addr) (netip.Addr, error) {
+// dial connects by one link and from one address.
+type dial func(ctx context.Context, network, addr string) (net.Conn, error)
+
+// ask asks one service after the other what address dial comes from.
+func ask(ctx context.Context, services []string, d dial) (netip.Addr, error) {
 	var errs []error
 	for _, service := range services {
-		a, err := askOne(ctx, service, link, src)
+		a, err := askOne(ctx, service, d)
 		if err == nil {
 			return a, nil
 		}
@@ -113,20 +117,17 @@ func ask(ctx context.Context, services []string, link string, src netip.Addr) (n
 	return netip.Addr{}, errors.Join(errs...)
 }
 
-func askOne(ctx context.Context, service, link string, src netip.Addr) (netip.Addr, error) {
+func askOne(ctx context.Context, service string, d dial) (netip.Addr, error) {
 	ctx, cancel := context.WithTimeout(ctx, publicLimit)
 	defer cancel()
 	if server, ok := strings.CutPrefix(service, "stun:"); ok {
-		return askSTUN(ctx, server, link, src)
+		return askSTUN(ctx, server, d)
 	}
-	return askHTTP(ctx, service, link, src)
+	return askHTTP(ctx, service, d)
 }
 
-func askHTTP(ctx context.Context, url, link string, src netip.Addr) (netip.Addr, error) {
-	client := http.Client{Transport: &http.Transport{
-		DialContext:       netif.Dialer(link, src).DialContext,
-		DisableKeepAlives: true,
-	}}
+func askHTTP(ctx context.Context, url string, d dial) (netip.Addr, error) {
+	client := http.Client{Transport: &http.Transport{DialContext: d, DisableKeepAlives: true}}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return netip.Addr{}, err

@@ -8,8 +8,6 @@ import (
 	"errors"
 	"net/netip"
 	"time"
-
-	"github.com/natrix-os/natrix/sysinfo/netif"
 )
 
 // STUN, RFC 8489: a Binding request without attributes, sent again as section
@@ -25,10 +23,9 @@ const (
 
 type stunID [12]byte
 
-// askSTUN asks a server, given as host:port, what address a packet from src
-// by the link comes from.
-func askSTUN(ctx context.Context, server, link string, src netip.Addr) (netip.Addr, error) {
-	conn, err := netif.Dialer(link, src).DialContext(ctx, "udp", server)
+// askSTUN asks a server, given as host:port.
+func askSTUN(ctx context.Context, server string, d dial) (netip.Addr, error) {
+	conn, err := d(ctx, "udp", server)
 	if err != nil {
 		return netip.Addr{}, err
 	}
