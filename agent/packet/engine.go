@@ -9,9 +9,10 @@ package packet
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Options are the settings of an Engine; the zero value is good for most.
@@ -57,6 +58,7 @@ type Engine struct {
 	fragmenters [2][SCTP + 1]*sender // for packets that the kernel has to fragment; ICMP and UDP have one
 
 	receivers []*receiver
+	poller    *poller // of the receivers, by index
 
 	mu      sync.Mutex
 	table   table
@@ -89,9 +91,8 @@ func Open(o Options) (*Engine, error) {
 		e.release()
 		return nil, err
 	}
-	for _, r := range e.receivers {
-		e.wg.Go(func() { e.receive(r) })
-	}
+	settle()
+	e.wg.Go(e.receive)
 	e.wg.Go(e.expire)
 	return e, nil
 }
@@ -99,6 +100,9 @@ func Open(o Options) (*Engine, error) {
 // open acquires everything that release gives back.
 func (e *Engine) open() (err error) {
 	if e.routes, err = openRoutes(); err != nil {
+		return err
+	}
+	if e.poller, err = openPoller(); err != nil {
 		return err
 	}
 	if err := e.table.grow(); err != nil {
@@ -109,7 +113,7 @@ func (e *Engine) open() (err error) {
 
 // Close ends all requests in flight with ErrClosed and returns when the
 // engine's goroutines have ended. Order: mark closed so that nothing new is
-// sent, close the sockets to wake the receivers, wait, then free the rest.
+// sent, stop the goroutines, wait for them, then close what they used.
 func (e *Engine) Close() error {
 	e.mu.Lock()
 	if e.closed {
@@ -124,7 +128,7 @@ func (e *Engine) Close() error {
 	})
 	e.mu.Unlock()
 	close(e.done)
-	err := e.closeReceivers()
+	err := e.poller.ring()
 	e.wg.Wait()
 	e.tx.Lock() // a sender may still be at work
 	defer e.tx.Unlock()
@@ -132,26 +136,18 @@ func (e *Engine) Close() error {
 	return err
 }
 
-func (e *Engine) closeReceivers() error {
-	var errs []error
-	for _, r := range e.receivers {
-		errs = append(errs, r.conn.Close())
-	}
-	e.receivers = nil
-	return errors.Join(errs...)
-}
-
 func (e *Engine) release() {
-	_ = e.closeReceivers() // nothing left after Close; after a failed open the cause is already known
-	for i, s := range e.senders {
-		if s != nil {
-			s.close()
-			e.senders[i] = nil
-		}
+	for _, r := range e.receivers {
+		unix.Close(r.fd)
 	}
+	e.eachSender(func(s *sender) { s.close() })
+	e.receivers, e.senders, e.fragmenters = nil, [2]*sender{}, [2][SCTP + 1]*sender{}
 	e.table.release()
 	if e.routes != nil {
 		e.routes.close()
+	}
+	if e.poller != nil {
+		e.poller.close()
 	}
 	e.timer.Stop()
 }

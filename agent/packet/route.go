@@ -84,7 +84,7 @@ func (r *routes) refresh() {
 	var b [1]byte
 	changed := len(r.known) >= maxRoutes
 	for {
-		_, _, _, _, err := unix.RecvmsgBuffers(r.events, [][]byte{b[:]}, nil, unix.MSG_DONTWAIT)
+		_, err := unix.Read(r.events, b[:])
 		if err == unix.EAGAIN || err == unix.EWOULDBLOCK {
 			break
 		}

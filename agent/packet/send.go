@@ -142,6 +142,7 @@ func (e *Engine) send(s *sender) {
 		return
 	}
 	e.launch(s.flights[:s.n])
+	s.sending.Store(true)
 	for done := 0; done < s.n; {
 		n, err := s.write(done)
 		if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.ENOBUFS) {
@@ -153,7 +154,9 @@ func (e *Engine) send(s *sender) {
 		done += max(n, 1)
 	}
 	s.clear()
-	if s.unread += 1; s.unread >= maxUnread/batchSize {
+	full := s.unread.Add(1) >= maxUnread/batchSize
+	s.sending.Store(false)
+	if full {
 		e.collect(s)
 	}
 }
@@ -196,11 +199,11 @@ func (e *Engine) collectStamps(six bool) {
 	if six {
 		family = 1
 	}
-	if s := e.senders[family]; s != nil {
+	if s := e.senders[family]; s != nil && s.hasStamps() {
 		e.collect(s)
 	}
 	for _, s := range e.fragmenters[family] {
-		if s != nil {
+		if s != nil && s.hasStamps() {
 			e.collect(s)
 		}
 	}
@@ -209,6 +212,8 @@ func (e *Engine) collectStamps(six bool) {
 func (e *Engine) collect(s *sender) {
 	s.stamping.Lock()
 	defer s.stamping.Unlock()
+	unread := s.unread.Load()
+	defer s.unread.Add(-unread) // only now, so that others wait for this to end
 	for {
 		n := s.readStamps()
 		if n <= 0 {
@@ -225,7 +230,6 @@ func (e *Engine) collect(s *sender) {
 			break
 		}
 	}
-	s.unread = 0
 }
 
 // departure is a packet of ours that came back with the kernel's stamp.

@@ -3,16 +3,13 @@ package packet
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"unsafe"
 
 	"golang.org/x/net/bpf"
-	"golang.org/x/net/icmp"
 	"golang.org/x/sys/unix"
 )
 
@@ -101,71 +98,35 @@ func (in *inbox) eachControl(i int, do func(level, typ int32, data []byte)) {
 type receiver struct {
 	protocol Protocol
 	six      bool
+	fd       int
 	awake    atomic.Bool // bound to every address rather than nowhere
-	conn     net.PacketConn
-	raw      syscall.RawConn
-	in       *inbox
-	count    int
-	errno    unix.Errno
-	ready    func(fd uintptr) bool // made once, so that read does not allocate
-	overflow uint32                // packets dropped since open, as the kernel counts
-	booked   uint32                // of these already counted
-	strange  uint64                // packets that could not be parsed
+	overflow uint32      // packets dropped since open, as the kernel counts
+	booked   uint32      // of these already counted
+	strange  uint64      // packets that could not be parsed
 }
 
 func openReceiver(p Protocol, six bool, buffer int) (*receiver, error) {
-	r := &receiver{protocol: p, six: six, in: newInbox()}
-	if err := r.listen(); err != nil {
+	fd, err := rawSocket(six, int(p.number(six)))
+	if err != nil {
 		return nil, err
 	}
-	r.ready = func(fd uintptr) bool {
-		r.count, r.errno = r.in.read(fd, 0)
-		return r.errno != unix.EAGAIN
-	}
-	err := r.control(func(fd int) error { return r.prepare(fd, buffer) })
-	if err != nil {
-		r.conn.Close()
+	r := &receiver{protocol: p, six: six, fd: fd}
+	if err := r.prepare(fd, buffer); err != nil {
+		unix.Close(fd)
 		return nil, fmt.Errorf("%s socket: %w", p, err)
 	}
 	return r, nil
 }
 
-// listen opens the socket in the network namespace of this thread.
-func (r *receiver) listen() (err error) {
-	family, address := "ip4:", "0.0.0.0"
-	if r.six {
-		family, address = "ip6:", "::"
+// rawSocket opens a socket in the network namespace of this thread. It stays
+// out of Go's poller, which would wake a thread for every single packet.
+func rawSocket(six bool, protocol int) (int, error) {
+	family := unix.AF_INET
+	if six {
+		family = unix.AF_INET6
 	}
-	network := fmt.Sprint(family, r.protocol.number(r.six))
-	if r.protocol != ICMP {
-		r.conn, err = net.ListenPacket(network, address)
-	} else {
-		r.conn, err = listenICMP(network, address)
-	}
-	if err != nil {
-		return err
-	}
-	r.raw, err = r.conn.(syscall.Conn).SyscallConn()
-	return err
-}
-
-func listenICMP(network, address string) (net.PacketConn, error) {
-	c, err := icmp.ListenPacket(network, address)
-	if err != nil {
-		return nil, err
-	}
-	if p := c.IPv4PacketConn(); p != nil {
-		return p.PacketConn, nil
-	}
-	return c.IPv6PacketConn().PacketConn, nil
-}
-
-func (r *receiver) control(do func(fd int) error) error {
-	var err error
-	if e := r.raw.Control(func(fd uintptr) { err = do(int(fd)) }); e != nil {
-		return e
-	}
-	return err
+	fd, err := unix.Socket(family, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, protocol)
+	return fd, os.NewSyscallError("socket", err)
 }
 
 func (r *receiver) prepare(fd, buffer int) error {
@@ -199,7 +160,7 @@ func (r *receiver) wake() error {
 		return nil
 	}
 	r.awake.Store(true)
-	return r.control(func(fd int) error { return bind(fd, r.six, everywhere) })
+	return bind(r.fd, r.six, everywhere)
 }
 
 // where a raw socket listens. Nowhere is an address that no unicast packet
@@ -263,29 +224,12 @@ func setBuffer(fd, force, plain, size int) {
 	}
 }
 
-// read waits for packets and returns how many came.
-func (r *receiver) read() (int, error) {
-	for {
-		if err := r.raw.Read(r.ready); err != nil {
-			return 0, err
-		}
-		switch r.errno {
-		case 0:
-			return r.count, nil
-		case unix.EINTR, unix.ENOBUFS, unix.ENOMEM:
-			continue
-		default:
-			continue // an error of the network that the socket reports once
-		}
-	}
-}
-
 // parse appends what the n packets just read say.
-func (r *receiver) parse(to []arrival, n int) []arrival {
+func (r *receiver) parse(in *inbox, to []arrival, n int) []arrival {
 	for i := range n {
 		a := arrival{}
 		ttl, local := -1, netip.Addr{}
-		r.in.eachControl(i, func(level, typ int32, data []byte) {
+		in.eachControl(i, func(level, typ int32, data []byte) {
 			switch {
 			case level == unix.SOL_SOCKET && typ == unix.SO_TIMESTAMPING_NEW:
 				a.stamps = parseStamps(data)
@@ -297,10 +241,10 @@ func (r *receiver) parse(to []arrival, n int) []arrival {
 				local = netip.AddrFrom16([16]byte(data))
 			}
 		})
-		head, size := r.in.packet(i)
+		head, size := in.packet(i)
 		var ok bool
 		if r.six {
-			name := &r.in.names[i]
+			name := &in.names[i]
 			a.link = int(name.Scope_id)
 			a.sighting, ok = parse6(r.protocol, head, netip.AddrFrom16(name.Addr), local, ttl, size)
 		} else {
@@ -339,7 +283,9 @@ type sender struct {
 	used     int // of arena
 	n        int // messages staged
 	flights  [batchSize]*flight
-	unread   int // batches sent since the stamps were read
+
+	sending atomic.Bool  // the kernel has the batch
+	unread  atomic.Int32 // batches sent since the stamps were read
 
 	stamping sync.Mutex // guards in
 	in       *inbox
@@ -348,13 +294,9 @@ type sender struct {
 // openSender opens a socket that takes whole IP packets (raw(7)), or if
 // protocol is not IPPROTO_RAW, one whose packets the kernel fragments.
 func openSender(six bool, protocol int, buffer int) (*sender, error) {
-	family := unix.AF_INET
-	if six {
-		family = unix.AF_INET6
-	}
-	fd, err := unix.Socket(family, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, protocol)
+	fd, err := rawSocket(six, protocol)
 	if err != nil {
-		return nil, os.NewSyscallError("socket", err)
+		return nil, err
 	}
 	s := &sender{fd: fd, six: six, fragment: protocol != unix.IPPROTO_RAW, out: newBatch(), arena: make([]byte, arenaSize), in: newInbox()}
 	if err := s.prepare(buffer); err != nil {
@@ -464,6 +406,10 @@ func (s *sender) wait() {
 
 func (s *sender) clear() { s.n, s.used = 0, 0 }
 
+// hasStamps reports whether there may be stamps that nobody has booked yet.
+// The order of its two looks mirrors that of the stores in Engine.send.
+func (s *sender) hasStamps() bool { return s.sending.Load() || s.unread.Load() > 0 }
+
 // readStamps reads stamped packets from the error queue.
 func (s *sender) readStamps() int {
 	n, errno := s.in.read(uintptr(s.fd), unix.MSG_ERRQUEUE)
@@ -526,6 +472,9 @@ func (e *Engine) openFamily(family int, six bool) (err error) {
 		if err != nil {
 			return err
 		}
+		if err := e.poller.add(r.fd, len(e.receivers)); err != nil {
+			return err
+		}
 		e.receivers = append(e.receivers, r)
 	}
 	return nil
@@ -546,7 +495,7 @@ func (e *Engine) setFilters() error {
 	n := e.table.numbers()
 	var errs []error
 	for _, r := range e.receivers {
-		errs = append(errs, r.control(func(fd int) error { return attach(fd, n.filter(r.protocol, r.six)) }))
+		errs = append(errs, attach(r.fd, n.filter(r.protocol, r.six)))
 	}
 	return errors.Join(errs...)
 }

@@ -40,6 +40,19 @@ func newStream(e *Engine, size int) *Stream {
 // is less than len(requests) if the Stream is full. It does not wait for
 // answers; what could not be sent becomes a Result with an error.
 func (s *Stream) Submit(requests []Request) (n int) {
+	for n < len(requests) {
+		batch := requests[n:min(n+batchSize, len(requests))]
+		took := s.submit(batch)
+		n += took
+		if took < len(batch) {
+			break
+		}
+	}
+	return n
+}
+
+// submit sends at most one batch, so that between two of them answers can be read.
+func (s *Stream) submit(requests []Request) int {
 	e := s.e
 	e.tx.Lock()
 	defer e.tx.Unlock()

@@ -186,3 +186,29 @@ func TestNetnsTwoEngines(t *testing.T) {
 		}
 	}
 }
+
+func TestNetnsNoAllocation(t *testing.T) {
+	e := open(t, nettest.NewHost(t, "h"), Options{})
+	for p := ICMP; p <= TCP; p++ {
+		requests, results := make([]Request, 32), make([]Result, 32)
+		s := e.NewStream(len(requests))
+		round := func() {
+			for i := range requests {
+				requests[i] = Request{Protocol: p, Dst: addr("127.0.0.1"), DstPort: 9, Timeout: time.Second}
+			}
+			s.Submit(requests)
+			for s.Pending() > 0 {
+				if _, err := s.Wait(t.Context(), results); err != nil {
+					t.Fatal(err)
+				}
+			}
+			_, _ = s.Wait(t.Context(), results)
+		}
+		for range 1 << 16 / len(requests) { // until every ident has been used once
+			round()
+		}
+		if n := testing.AllocsPerRun(100, round) / float64(len(requests)); n > 0.05 {
+			t.Errorf("%s: got %.2f allocations per packet, want 0", p, n)
+		}
+	}
+}
