@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 )
@@ -20,13 +21,15 @@ type console struct {
 	mu      sync.Mutex
 	lines   []string      // complete lines, without control sequences
 	partial string        // the last line, as far as it has come, as it came
-	next    int           // the first line that was not yet waited past
 	ended   error         // why no more will come
 	changed chan struct{} // closed and replaced by each change above
+
+	next     int // the first line that was not yet waited past
+	prompted int // the line of the last prompt; -1 before the first
 }
 
 func newConsole(copy io.Writer) *console {
-	return &console{copy: copy, changed: make(chan struct{})}
+	return &console{copy: copy, changed: make(chan struct{}), prompted: -1}
 }
 
 // WaitLine returns the first line that matches, and its submatches, among
@@ -46,14 +49,15 @@ func (c *console) WaitLine(ctx context.Context, line *regexp.Regexp) ([]string, 
 	return match, err
 }
 
-// WaitPrompt waits until the console stands behind prompt, with no newline yet.
-// All lines before count as waited for.
+// WaitPrompt waits until the console stands behind prompt, with no newline yet,
+// and on another line than at the last prompt: what was typed there has been
+// taken. All lines before count as waited for.
 func (c *console) WaitPrompt(ctx context.Context, prompt string) error {
 	return c.wait(ctx, fmt.Sprintf("no prompt %q", prompt), func() bool {
-		if !strings.HasSuffix(plain(c.partial), prompt) {
+		if len(c.lines) == c.prompted || !strings.HasSuffix(plain(c.partial), prompt) {
 			return false
 		}
-		c.next = len(c.lines)
+		c.next, c.prompted = len(c.lines), len(c.lines)
 		return true
 	})
 }
@@ -128,13 +132,25 @@ func (c *console) change() {
 }
 
 // control matches the sequences that move a terminal's cursor, colour its text
-// or erase it (ECMA-48, section 5.4).
-var control = regexp.MustCompile("\x1b\\[[0-?]*[ -/]*[@-~]")
+// or erase it (ECMA-48, section 5.4). The number and the letter of each are
+// its submatches.
+var control = regexp.MustCompile("\x1b\\[([0-?]*)[ -/]*([@-~])")
 
-// plain is what a line looks like on a terminal: a carriage return in it starts
-// it again, as line editors do to redraw a prompt.
+// plain is what a line looks like on a terminal, as far as line editors go:
+// they redraw a prompt after a carriage return, and go back to rub text out.
 func plain(line string) string {
 	line = strings.TrimRight(line, "\r")
 	line = line[strings.LastIndexByte(line, '\r')+1:]
-	return control.ReplaceAllString(line, "")
+	text := ""
+	for {
+		at := control.FindStringSubmatchIndex(line)
+		if at == nil {
+			return text + line
+		}
+		text += line[:at[0]]
+		if back, err := strconv.Atoi(line[at[2]:at[3]]); err == nil && line[at[4]:at[5]] == "D" {
+			text = text[:max(0, len(text)-back)]
+		}
+		line = line[at[1]:]
+	}
 }

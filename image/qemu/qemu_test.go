@@ -49,6 +49,7 @@ func TestWaitPrompt(t *testing.T) {
 		"welcome\r\nnatrix> ",
 		"natrix> he\r\x1b[0Knatrix> \x1b[9G",
 		"some log\rnatrix> ",
+		"natrix> he\x1b[10D\x1b[Kmsg=log\r\nnatrix> ",
 	} {
 		c := newConsole(nil)
 		c.add(output)
@@ -56,6 +57,50 @@ func TestWaitPrompt(t *testing.T) {
 			t.Errorf("WaitPrompt behind %q: %v", output, err)
 		}
 	}
+}
+
+func TestWaitPromptIsNotTheOneTypedAt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newConsole(nil)
+		c.add("natrix> ")
+		if err := c.WaitPrompt(t.Context(), "natrix> "); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if err := c.WaitPrompt(ctx, "natrix> "); err == nil {
+			t.Error("WaitPrompt took the same prompt twice")
+		}
+		c.add("version\r\n1.2\r\nnatrix> ")
+		if err := c.WaitPrompt(t.Context(), "natrix> "); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestPlain(t *testing.T) {
+	for line, want := range map[string]string{
+		"text\r":                             "text",
+		"\x1b[1;31mred\x1b[0m text":          "red text",
+		"old text\rnew":                      "new",
+		"natrix> \x1b[8D\x1b[Ktime=1 msg=up": "time=1 msg=up",
+		"ab\x1b[9Dc":                         "c",
+		"\x1b[":                              "\x1b[",
+	} {
+		if got := plain(line); got != want {
+			t.Errorf("plain(%q) = %q, want %q", line, got, want)
+		}
+	}
+}
+
+func FuzzPlain(f *testing.F) {
+	f.Add("natrix> he\x1b[10D\x1b[Kmsg=log\r")
+	f.Add("\x1b[99999999999999999999D\x1b[-1D")
+	f.Fuzz(func(t *testing.T, line string) {
+		if got := plain(line); len(got) > len(line) || strings.Contains(got, "\r") {
+			t.Errorf("plain(%q) = %q", line, got)
+		}
+	})
 }
 
 func TestWaitShowsTheLastLines(t *testing.T) {
