@@ -3,7 +3,6 @@ package appliance
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -117,22 +116,22 @@ func (k *timekeeper) measure(ctx context.Context, servers []string) (*ntp.Respon
 		go func() {
 			r, err := k.query(ctx, s)
 			if err != nil {
-				err = fmt.Errorf("ask %s for the time: %w", s, err)
+				err = fmt.Errorf("ask %s: %w", s, err)
 			}
 			answers <- answer{r, err}
 		}()
 	}
 	var valid []*ntp.Response
-	var failed []error
+	var failed error // one stands for all: as a rule it is the network
 	for range servers {
 		if a := <-answers; a.err != nil {
-			failed = append(failed, a.err)
+			failed = a.err
 		} else {
 			valid = append(valid, a.Response)
 		}
 	}
 	if len(valid) == 0 {
-		return nil, errors.Join(failed...)
+		return nil, fmt.Errorf("no answer from %d time servers: %w", len(servers), failed)
 	}
 	slices.SortFunc(valid, func(a, b *ntp.Response) int { return cmp.Compare(a.ClockOffset, b.ClockOffset) })
 	return valid[(len(valid)-1)/2], nil

@@ -126,7 +126,7 @@ func (m *manager) add(l netif.Link) *client {
 	c.warn(prepare(l.Name, l.Index))
 	c.warn(up(l))
 	m.clients[l.Index] = c
-	log.Info("link", "mac", l.MAC, "kind", l.Kind)
+	log.Info("link", "mac", l.MAC.String(), "kind", l.Kind)
 	return c
 }
 

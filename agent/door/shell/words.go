@@ -21,15 +21,15 @@ import (
 func (s *session) words() []*cobra.Command {
 	words := []*cobra.Command{
 		{
-			Use: "exit", Aliases: []string{"logout", "quit"}, Short: "leave the shell", Args: cobra.NoArgs,
+			Use: "exit", Aliases: []string{"logout", "quit"}, Short: "Leave the shell", Args: cobra.NoArgs,
 			RunE: func(*cobra.Command, []string) error { return errExit },
 		},
 		{
-			Use: "status", Short: "who this terminal is and how it is doing", Args: cobra.NoArgs,
+			Use: "status", Short: "Who this terminal is and how it is doing", Args: cobra.NoArgs,
 			RunE: func(c *cobra.Command, _ []string) error { return s.status(c.Context(), c.OutOrStdout()) },
 		},
 		{
-			Use: "links", Short: "the network links and their addresses", Args: cobra.NoArgs,
+			Use: "links", Short: "The network links and their addresses", Args: cobra.NoArgs,
 			RunE: func(c *cobra.Command, _ []string) error { return s.links(c.OutOrStdout()) },
 		},
 	}
@@ -38,11 +38,11 @@ func (s *session) words() []*cobra.Command {
 	}
 	return append(words, s.log(),
 		&cobra.Command{
-			Use: "reboot", Short: "restart the machine", Args: cobra.NoArgs,
+			Use: "reboot", Short: "Restart the machine", Args: cobra.NoArgs,
 			RunE: func(c *cobra.Command, _ []string) error { return s.Machine.Reboot(c.Context()) },
 		},
 		&cobra.Command{
-			Use: "poweroff", Short: "switch the machine off", Args: cobra.NoArgs,
+			Use: "poweroff", Short: "Switch the machine off", Args: cobra.NoArgs,
 			RunE: func(c *cobra.Command, _ []string) error { return s.Machine.PowerOff(c.Context()) },
 		})
 }
@@ -51,7 +51,7 @@ func (s *session) log() *cobra.Command {
 	var lines int
 	var follow bool
 	c := &cobra.Command{
-		Use: "log", Short: "the last lines of the log", Args: cobra.NoArgs,
+		Use: "log", Short: "The last lines of the log", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			shown := s.Console != "" // what comes is shown here anyway
 			err := s.Machine.Log(c.Context(), c.OutOrStdout(), lines, follow && !shown)
