@@ -46,3 +46,16 @@ func (c *controls) addSource(six bool, way route) {
 }
 
 func nativeUint32(b []byte) uint32 { return binary.NativeEndian.Uint32(b) }
+
+// eachControl calls do for every control message in b.
+func eachControl(b []byte, do func(level, typ int32, data []byte)) {
+	for len(b) >= unix.SizeofCmsghdr {
+		h := (*unix.Cmsghdr)(unsafe.Pointer(&b[0]))
+		n := int(h.Len)
+		if n < unix.CmsgLen(0) || n > len(b) {
+			return
+		}
+		do(h.Level, h.Type, b[unix.CmsgLen(0):n])
+		b = b[min(unix.CmsgSpace(n-unix.CmsgLen(0)), len(b)):]
+	}
+}

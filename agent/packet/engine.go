@@ -19,6 +19,14 @@ import (
 type Options struct {
 	InFlight int // packets in flight at once; default DefaultInFlight, at most MaxInFlight
 	Buffer   int // receive buffer of each socket in bytes, bounded by net.core.rmem_max without CAP_NET_ADMIN; default 8 MiB
+
+	// Unprivileged does without raw sockets even where they are allowed. Every
+	// packet then costs a ping, UDP or TCP socket, opened in the network
+	// namespace of the thread that submits it. TCP handshakes complete and are
+	// then reset, TCP is timed by the monotonic clock, replies lack quoted
+	// headers and extensions, late and duplicate answers go unseen, and SCTP is
+	// ErrUnsupported. Without CAP_NET_RAW this is what happens anyway.
+	Unprivileged bool
 }
 
 // Bounds of packets in flight.
@@ -58,7 +66,8 @@ type Engine struct {
 	fragmenters [2][SCTP + 1]*sender // for packets that the kernel has to fragment; ICMP and UDP have one
 
 	receivers []*receiver
-	poller    *poller // of the receivers, by index
+	poller    *poller       // of the receivers, by index
+	plain     *unprivileged // instead of senders and receivers
 
 	mu      sync.Mutex
 	table   table
@@ -209,13 +218,18 @@ func (e *Engine) expire() {
 		e.mu.Lock()
 		now := e.clock.monotonic()
 		for f := e.wheel.pop(now); f != nil; f = e.wheel.pop(now) {
-			e.stats.Expired++
-			e.finish(f, expired, Reply{Kind: NoReply, Sent: e.clock.time(f.sent)})
+			e.giveUp(f)
 		}
 		e.armed = never
 		e.arm(e.wheel.next(now))
 		e.mu.Unlock()
 	}
+}
+
+// giveUp ends f without an answer.
+func (e *Engine) giveUp(f *flight) {
+	e.stats.Expired++
+	e.finish(f, expired, Reply{Kind: NoReply, Sent: e.clock.time(f.sent)})
 }
 
 // arm makes the timer fire at t unless it fires earlier anyway.
@@ -253,4 +267,9 @@ func (e *Engine) drop(f *flight) {
 func (e *Engine) land(f *flight, s state) {
 	e.wheel.remove(f)
 	e.table.land(f, s)
+	if f.fd != 0 {
+		delete(e.plain.flights, f.fd)
+		unix.Close(f.fd)
+		f.fd = 0
+	}
 }

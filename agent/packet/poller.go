@@ -27,16 +27,16 @@ func openPoller() (*poller, error) {
 		return nil, os.NewSyscallError("eventfd", err)
 	}
 	p := &poller{epoll: epoll, bell: bell}
-	if err := p.add(bell, bellIndex); err != nil {
+	if err := p.add(bell, bellIndex, unix.EPOLLIN); err != nil {
 		p.close()
 		return nil, err
 	}
 	return p, nil
 }
 
-// add makes wait report index whenever fd is readable.
-func (p *poller) add(fd, index int) error {
-	return os.NewSyscallError("epoll_ctl", unix.EpollCtl(p.epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(index)}))
+// add makes wait report index whenever one of the events has come for fd.
+func (p *poller) add(fd, index int, events uint32) error {
+	return os.NewSyscallError("epoll_ctl", unix.EpollCtl(p.epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: events, Fd: int32(index)}))
 }
 
 // wait blocks until something is readable. It returns false after ring.

@@ -27,6 +27,10 @@ func (e *Engine) receive() {
 		e.tx.Lock()
 		e.tx.Unlock()
 		for _, i := range ready {
+			if e.plain != nil {
+				e.receivePlain(i)
+				continue
+			}
 			r := e.receivers[i]
 			n, errno := in.read(uintptr(r.fd), 0)
 			if errno != 0 {

@@ -14,6 +14,9 @@ func (e *Engine) stage(s *Stream, asked *Request) (*flight, error) {
 	if err := r.complete(); err != nil {
 		return nil, err
 	}
+	if e.plain != nil {
+		return e.stagePlain(s, &r)
+	}
 	way, err := e.way(&r)
 	if err != nil {
 		return nil, err

@@ -82,16 +82,7 @@ func (in *inbox) packet(i int) (head []byte, size int) {
 
 // eachControl calls do for every control message of the i-th packet.
 func (in *inbox) eachControl(i int, do func(level, typ int32, data []byte)) {
-	b := in.controls[i][:in.messages[i].Hdr.Controllen]
-	for len(b) >= unix.SizeofCmsghdr {
-		h := (*unix.Cmsghdr)(unsafe.Pointer(&b[0]))
-		n := int(h.Len)
-		if n < unix.SizeofCmsghdr || n > len(b) {
-			return
-		}
-		do(h.Level, h.Type, b[unix.CmsgLen(0):n])
-		b = b[min(unix.CmsgSpace(n-unix.CmsgLen(0)), len(b)):]
-	}
+	eachControl(in.controls[i][:in.messages[i].Hdr.Controllen], do)
 }
 
 // receiver is a raw socket for the answers of one protocol.
@@ -447,9 +438,17 @@ func (s *sender) startsAt(b []byte, size int) bool {
 
 // openSockets opens what the host has: a family that is switched off is left out.
 func (e *Engine) openSockets() error {
+	if e.opt.Unprivileged {
+		e.openUnprivileged()
+		return nil
+	}
 	var errs [2]error
 	for i, six := range []bool{false, true} {
 		errs[i] = e.openFamily(i, six)
+	}
+	if errors.Is(errs[0], os.ErrPermission) {
+		e.openUnprivileged()
+		return nil
 	}
 	if errs[0] != nil && errs[1] != nil {
 		return errs[0]
@@ -472,7 +471,7 @@ func (e *Engine) openFamily(family int, six bool) (err error) {
 		if err != nil {
 			return err
 		}
-		if err := e.poller.add(r.fd, len(e.receivers)); err != nil {
+		if err := e.poller.add(r.fd, len(e.receivers), unix.EPOLLIN); err != nil {
 			return err
 		}
 		e.receivers = append(e.receivers, r)

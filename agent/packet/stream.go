@@ -87,7 +87,9 @@ func (s *Stream) refuse(f *flight, tag uint64, err error) {
 	s.e.mu.Lock()
 	defer s.e.mu.Unlock()
 	if f != nil {
-		s.e.fail(f, err)
+		if f.state == staged || f.state == flying { // or it has its result already
+			s.e.fail(f, err)
+		}
 		return
 	}
 	s.deliver(Result{Tag: tag, Err: err})

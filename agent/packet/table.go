@@ -40,6 +40,7 @@ type flight struct {
 	slot       int32 // in the wheel, -1 outside
 
 	lane *lane // whose ident it is
+	fd   int   // its own socket, without privilege only
 }
 
 // A lane tells packets apart by 16-bit idents, which are ICMP sequence number,

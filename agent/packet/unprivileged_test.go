@@ -1,0 +1,62 @@
+package packet
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"testing"
+
+	"github.com/natrix-os/natrix/sysinfo/netif/nettest"
+)
+
+func TestNetnsUnprivileged(t *testing.T) {
+	h1, h2 := nettest.Line(t, nettest.Router{}, nettest.Router{TTL: 200}, nettest.Router{Refuse: 0})
+	h1.Sysctl("net.ipv4.ping_group_range", "0 2147483647")
+	e := open(t, h1, Options{Unprivileged: true})
+	if e.Privileged() {
+		t.Fatal("got a privileged engine")
+	}
+	var listener net.Listener
+	h2.Do(func() {
+		var err error
+		if listener, err = net.Listen("tcp", ":80"); err != nil {
+			t.Fatal(err)
+		}
+	})
+	defer listener.Close()
+	for _, dst := range []netip.Addr{h2.Addr4, h2.Addr6} {
+		router := addr("10.0.1.102")
+		if dst.Is6() {
+			router = addr("fd00:0:0:1::102")
+		}
+		for _, c := range []struct {
+			req   Request
+			want  Kind
+			from  netip.Addr
+			clock Clock
+		}{
+			{Request{}, EchoReply, dst, Kernel},
+			{Request{Size: 1200, TTL: 9, TOS: 8}, EchoReply, dst, Kernel},
+			{Request{TTL: 2}, TTLExpired, router, Kernel},
+			{Request{Protocol: UDP}, PortUnreachable, dst, Kernel},
+			{Request{Protocol: UDP, TTL: 2}, TTLExpired, router, Kernel},
+			{Request{Protocol: TCP}, TCPOpen, dst, Monotonic},
+			{Request{Protocol: TCP, DstPort: 81}, TCPClosed, dst, Monotonic},
+			{Request{Protocol: TCP, TTL: 2}, TTLExpired, router, Monotonic},
+			{Request{Protocol: UDP, SrcPort: 4000, DstPort: 4001}, PortUnreachable, dst, Kernel},
+		} {
+			c.req.Dst = dst
+			var r Reply
+			h1.Do(func() { r = do(t, e, c.req) })
+			if r.Kind != c.want || r.From != c.from || r.Clock != c.clock || r.RTT <= 0 {
+				t.Errorf("%+v: got %+v, want %s from %s by the %s clock", c.req, r, c.want, c.from, c.clock)
+			}
+		}
+	}
+	if _, err := e.Do(t.Context(), Request{Protocol: SCTP, Dst: h2.Addr4}); !errors.Is(err, ErrUnsupported) {
+		t.Errorf("sctp: got %v, want unsupported", err)
+	}
+	if n := len(e.plain.flights); n != 0 {
+		t.Errorf("got %d sockets left, want 0", n)
+	}
+}
