@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,34 +13,49 @@ import (
 	"github.com/beevik/ntp"
 )
 
-// fakeClock records what is done to it.
-type fakeClock struct {
+// world records what a timekeeper does to the clock and whom it asks.
+type world struct {
+	mu           sync.Mutex
+	offsets      map[string]time.Duration // of the servers that answer
+	asked        []string
 	steps, slews []time.Duration
 }
 
-func (c *fakeClock) step(offset time.Duration) error { c.steps = append(c.steps, offset); return nil }
-
-func (c *fakeClock) slew(offset, _, _ time.Duration) error {
-	c.slews = append(c.slews, offset)
+func (w *world) step(offset time.Duration) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.steps = append(w.steps, offset)
 	return nil
 }
 
-// keeper has servers that are off by the given times; others do not answer.
-func keeper(offsets map[string]time.Duration) (*timekeeper, *fakeClock, *[]string) {
-	clock := new(fakeClock)
-	asked := new([]string)
-	return &timekeeper{
-		log:   slog.New(slog.DiscardHandler),
-		clock: clock,
-		query: func(_ context.Context, server string) (*ntp.Response, error) {
-			*asked = append(*asked, server)
-			offset, ok := offsets[server]
-			if !ok {
-				return nil, errors.New("no answer")
-			}
-			return &ntp.Response{ClockOffset: offset, Stratum: 2}, nil
-		},
-	}, clock, asked
+func (w *world) slew(offset, _, _ time.Duration) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.slews = append(w.slews, offset)
+	return nil
+}
+
+func (w *world) query(_ context.Context, server string) (*ntp.Response, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.asked = append(w.asked, server)
+	offset, ok := w.offsets[server]
+	if !ok {
+		return nil, errors.New("no answer")
+	}
+	return &ntp.Response{ClockOffset: offset, Stratum: 2}, nil
+}
+
+// counts says how often servers were asked and the clock was steered.
+func (w *world) counts() (asked, slewed int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.asked), len(w.slews)
+}
+
+func keeper(offsets map[string]time.Duration) (*timekeeper, *world) {
+	w := &world{offsets: offsets}
+	return &timekeeper{log: slog.New(slog.DiscardHandler), clock: w, query: w.query}, w
 }
 
 func TestClockIsSetOrSteered(t *testing.T) {
@@ -52,7 +68,7 @@ func TestClockIsSetOrSteered(t *testing.T) {
 		"far behind": {50 * 365 * 24 * time.Hour, []time.Duration{50 * 365 * 24 * time.Hour}, []time.Duration{0}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			k, clock, _ := keeper(map[string]time.Duration{"a": tt.offset})
+			k, clock := keeper(map[string]time.Duration{"a": tt.offset})
 			if _, err := k.once(t.Context(), []string{"a"}, minPoll); err != nil {
 				t.Fatal(err)
 			}
@@ -64,7 +80,7 @@ func TestClockIsSetOrSteered(t *testing.T) {
 }
 
 func TestClockIsNotSetBehindTheImage(t *testing.T) {
-	k, clock, _ := keeper(map[string]time.Duration{"a": -time.Hour})
+	k, clock := keeper(map[string]time.Duration{"a": -time.Hour})
 	k.earliest = time.Now().Add(-time.Minute)
 	if _, err := k.once(t.Context(), []string{"a"}, minPoll); err == nil {
 		t.Error("got nil, want an error")
@@ -75,7 +91,7 @@ func TestClockIsNotSetBehindTheImage(t *testing.T) {
 }
 
 func TestOneLiarAmongThree(t *testing.T) {
-	k, _, _ := keeper(map[string]time.Duration{"a": time.Millisecond, "b": 10 * time.Hour, "c": 2 * time.Millisecond})
+	k, _ := keeper(map[string]time.Duration{"a": time.Millisecond, "b": 10 * time.Hour, "c": 2 * time.Millisecond})
 	m, err := k.measure(t.Context(), []string{"a", "b", "c", "silent"})
 	if err != nil {
 		t.Fatal(err)
@@ -101,38 +117,40 @@ func TestWhichServersAreAsked(t *testing.T) {
 
 func TestTimekeeperPace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		offsets := map[string]time.Duration{}
-		k, clock, asked := keeper(offsets)
+		k, w := keeper(map[string]time.Duration{})
 		offers := make(chan []string)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() { defer close(done); k.run(ctx, offers) }()
+		lease := func() {
+			offers <- []string{"lease"}
+			synctest.Wait()
+		}
 
-		offers <- []string{"lease"} // asked at once, without an answer
-		synctest.Wait()
-		if want := []string{"lease"}; !slices.Equal(*asked, want) {
-			t.Errorf("with the lease: asked %v, want %v", *asked, want)
+		lease() // asked at once, without an answer
+		if asked, _ := w.counts(); asked != 1 {
+			t.Errorf("with the lease: asked %d times, want once", asked)
 		}
 		time.Sleep(10 * time.Minute)
 		synctest.Wait()
-		if n := len(*asked); n < 7 || n > 10 {
-			t.Errorf("in ten minutes of silence: asked %d times, want 7 to 10", n)
+		if asked, _ := w.counts(); asked < 7 || asked > 10 {
+			t.Errorf("in ten minutes of silence: asked %d times, want 7 to 10", asked)
 		}
-		offsets["lease"] = time.Millisecond
-		offers <- []string{"lease"} // a renewal, with the clock still wrong
-		synctest.Wait()
-		if len(clock.slews) != 1 {
-			t.Errorf("after a renewal: steered %d times, want once", len(clock.slews))
+		w.mu.Lock()
+		w.offsets["lease"] = time.Millisecond
+		w.mu.Unlock()
+		lease() // a renewal, with the clock still wrong
+		if _, slewed := w.counts(); slewed != 1 {
+			t.Errorf("after a renewal: steered %d times, want once", slewed)
 		}
-		offers <- []string{"lease"} // and with the clock right
-		synctest.Wait()
-		if len(clock.slews) != 1 {
-			t.Errorf("after another renewal: steered %d times, want once", len(clock.slews))
+		lease() // and with the clock right
+		if _, slewed := w.counts(); slewed != 1 {
+			t.Errorf("after another renewal: steered %d times, want once", slewed)
 		}
 		time.Sleep(24 * time.Hour)
 		synctest.Wait()
-		if n := len(clock.slews); n < 80 || n > 110 {
-			t.Errorf("in a day: steered %d times, want about 86400/1024", n)
+		if _, slewed := w.counts(); slewed < 80 || slewed > 110 {
+			t.Errorf("in a day: steered %d times, want about 86400/1024", slewed)
 		}
 		cancel()
 		<-done
