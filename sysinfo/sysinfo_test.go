@@ -15,7 +15,7 @@ import (
 var update = flag.Bool("update", false, "rewrite the golden files")
 
 // trees are the machines under testdata; see README.md there.
-var trees = []string{"x86", "q35", "noname", "rpi2", "rpi3", "rpi3-arm64"}
+var trees = []string{"x86", "q35", "noname", "rpi2", "rpi2-qemu", "rpi3", "rpi3-qemu", "rpi3-arm64"}
 
 // everything is all that a tree can tell, gaps included, for the golden files.
 type everything struct {
@@ -92,12 +92,40 @@ func TestIdentity(t *testing.T) {
 	}{
 		{"rpi3", Identity{Serial: "00000000abf94174", Source: CPUInfo, Product: "Raspberry Pi 3 Model B Rev 1.2", Vendor: "raspberrypi", Board: "Raspberry Pi 3 Model B Rev 1.2"}},
 		{"rpi3-arm64", Identity{Serial: "00000000abf94174", Source: FirmwareSN, Product: "Raspberry Pi 3 Model B Rev 1.2", Vendor: "raspberrypi", Board: "Raspberry Pi 3 Model B Rev 1.2"}},
-		{"q35", Identity{Serial: "4c4c4544-0042-3510-8054-b4c04f4e3332", Source: ProductUUID, Product: "Standard PC (Q35 + ICH9, 2009)", Vendor: "QEMU", Board: "Standard PC (Q35 + ICH9, 2009)"}},
+		{"rpi3-qemu", Identity{Product: "Raspberry Pi 3 Model B", Vendor: "raspberrypi", Board: "Raspberry Pi 3 Model B"}},
+		{"q35", Identity{Product: "Standard PC (Q35 + ICH9, 2009)", Vendor: "QEMU", Board: "Standard PC (Q35 + ICH9, 2009)"}},
 		{"noname", Identity{Product: "J3455-ITX", Vendor: "ASRock", Board: "J3455-ITX"}},
 	} {
 		got, _ := Machine{Root: filepath.Join("testdata", tt.tree)}.Identity()
 		if got != tt.want {
 			t.Errorf("%s: got %+v, want %+v", tt.tree, got, tt.want)
+		}
+	}
+}
+
+// The sources of a serial number, best first: each is used once those before
+// it hold none that means anything.
+func TestSerialOfDMI(t *testing.T) {
+	const uuid = "4c4c4544-0042-3510-8054-b4c04f4e3332"
+	for _, tt := range []struct {
+		serial, uuid, want string
+		source             Source
+	}{
+		{"4B5N3R2\n", uuid, "4B5N3R2", FirmwareSN},
+		{"To Be Filled By O.E.M.\n", uuid, uuid, ProductUUID},
+		{"\n", uuid + "\n", uuid, ProductUUID},
+		{"Default string\n", "03000200-0400-0500-0006-000700080009\n", "", ""},
+		{strings.Repeat("9ab", 30), uuid, strings.Repeat("9ab", 30)[:maxSerial], FirmwareSN},
+	} {
+		root := t.TempDir()
+		dir := filepath.Join(root, "sys/class/dmi/id")
+		if err := errors.Join(os.MkdirAll(dir, 0o755),
+			os.WriteFile(filepath.Join(dir, "product_serial"), []byte(tt.serial), 0o644),
+			os.WriteFile(filepath.Join(dir, "product_uuid"), []byte(tt.uuid), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+		if got, _ := (Machine{Root: root}).Identity(); got.Serial != tt.want || got.Source != tt.source {
+			t.Errorf("serial %q, UUID %q: got %q from %q, want %q from %q", tt.serial, tt.uuid, got.Serial, got.Source, tt.want, tt.source)
 		}
 	}
 }

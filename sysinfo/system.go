@@ -38,6 +38,10 @@ func (m Machine) System() (System, error) {
 			gaps = append(gaps, err)
 		}
 	}
+	if s.Hostname == "(none)" { // what the kernel calls itself until it is told
+		s.Hostname = ""
+		gaps = append(gaps, errors.New("no host name was set"))
+	}
 	s.Arch = m.arch()
 	if s.Arch == "" {
 		gaps = append(gaps, errors.New("no architecture in /proc/sys/kernel/arch"))
