@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -242,6 +243,7 @@ type exchange struct {
 	params  HTTPParams
 	method  string
 	body    string
+	roots   *x509.CertPool // whom to believe; nil is the system's
 }
 
 // follow goes from one response to the next until one is not to be followed.
@@ -365,6 +367,7 @@ func (e *exchange) transport(c *clock) *http.Transport {
 	t := &http.Transport{
 		DisableCompression:  true, // sizes are those on the wire
 		TLSHandshakeTimeout: e.params.ConnectTimeout,
+		TLSClientConfig:     &tls.Config{RootCAs: e.roots},
 		Protocols:           new(http.Protocols),
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 			ctx, cancel := context.WithTimeout(ctx, e.params.ConnectTimeout)

@@ -1,0 +1,194 @@
+package probe
+
+import (
+	"errors"
+	"net"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+	"github.com/natrix-os/natrix/agent/command"
+)
+
+// nameServer answers on UDP and TCP of one loopback port, and counts UDP queries.
+func nameServer(t *testing.T, handle func(w dns.ResponseWriter, answer *dns.Msg)) (address string, queries *atomic.Int32) {
+	t.Helper()
+	udp, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tcp, err := net.Listen("tcp4", udp.LocalAddr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	queries = new(atomic.Int32)
+	handler := dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
+		if w.LocalAddr().Network() == "udp" {
+			queries.Add(1)
+		}
+		handle(w, new(dns.Msg).SetReply(q))
+	})
+	for _, s := range []*dns.Server{{PacketConn: udp, Handler: handler}, {Listener: tcp, Handler: handler}} {
+		started := make(chan struct{})
+		s.NotifyStartedFunc = func() { close(started) }
+		go s.ActivateAndServe()
+		<-started
+		t.Cleanup(func() { s.Shutdown() })
+	}
+	return udp.LocalAddr().String(), queries
+}
+
+// zone is what the name server of most tests knows.
+const zone = `
+www.example.com.  60 IN CNAME web.example.com.
+web.example.com.  60 IN A 192.0.2.1
+web.example.com.  60 IN A 10.0.0.1
+web.example.com.  60 IN AAAA 2001:db8::1
+example.com.      60 IN MX 10 mx1.example.com.
+example.com.      60 IN MX 20 mx2.example.com.
+example.com.      60 IN NS ns1.example.com.
+example.com.      60 IN TXT "v=spf1 -all"
+1.2.0.192.in-addr.arpa. 60 IN PTR web.example.com.
+`
+
+func fromZone(w dns.ResponseWriter, answer *dns.Msg) {
+	q := answer.Question[0]
+	known := false
+	for name := strings.ToLower(q.Name); name != ""; {
+		next := ""
+		p := dns.NewZoneParser(strings.NewReader(zone), "", "")
+		for rr, ok := p.Next(); ok; rr, ok = p.Next() {
+			if rr.Header().Name != name {
+				continue
+			}
+			known = true
+			if c, is := rr.(*dns.CNAME); is && q.Qtype != dns.TypeCNAME {
+				next = c.Target
+			}
+			if rr.Header().Rrtype == q.Qtype || rr.Header().Rrtype == dns.TypeCNAME {
+				answer.Answer = append(answer.Answer, rr)
+			}
+		}
+		name = next
+	}
+	if !known {
+		answer.Rcode = dns.RcodeNameError
+	}
+	w.WriteMsg(answer)
+}
+
+func TestDNS(t *testing.T) {
+	server, _ := nameServer(t, fromZone)
+	for _, test := range []struct {
+		name, destination string
+		params            map[string]string
+		want              []string
+	}{
+		{"addresses, behind a CNAME", "www.example.com", nil, []string{
+			`"ips":[{"ip":"192.0.2.1","location":{"country":"0","region":"0","province":"0","city":"0","isp":"0"}},{"ip":"10.0.0.1","location":{"country":"0","region":"0","province":"0","city":"内网IP"`,
+			`"destination":"www.example.com"`, `"dns_server":{"ip":"127.0.0.1",`, `"network":"udp","tries":1`}},
+		{"URL", "http://WWW.Example.com:80/x", nil, []string{`"ip":"192.0.2.1"`, `"destination":"http://WWW.Example.com:80/x"`}},
+		{"IPv6", "www.example.com", map[string]string{"dns_method": "aaaa"}, []string{`"ips":[{"ip":"2001:db8::1"`}},
+		{"CNAME", "www.example.com", map[string]string{"dns_method": "CNAME"}, []string{`"ips":[],"cnames":["web.example.com."]`}},
+		{"MX", "example.com", map[string]string{"method": "mx"}, []string{`"ips":[],"mxs":["mx1.example.com.","mx2.example.com."]`}},
+		{"NS", "example.com", map[string]string{"dns_method": "NS"}, []string{`"ips":[],"ns":["ns1.example.com."]`}},
+		{"TXT", "example.com", map[string]string{"dns_method": "txt"}, []string{`"ips":[]`, `"records":["example.com. 60 IN TXT \"v=spf1 -all\""]`}},
+		{"PTR of an address", "192.0.2.1", map[string]string{"dns_method": "ptr"}, []string{`PTR web.example.com.`}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			params := map[string]string{"dns_server": server, "is_default": "false"}
+			for k, v := range test.params {
+				params[k] = v
+			}
+			r, body := run(t, New(), "dns", test.destination, params)
+			if r.Err != nil {
+				t.Fatal(r.Err)
+			}
+			for _, want := range test.want {
+				if !strings.Contains(body, want) {
+					t.Errorf("missing %s in %s", want, body)
+				}
+			}
+		})
+	}
+}
+
+func TestDNSFailures(t *testing.T) {
+	good, _ := nameServer(t, fromZone)
+	silent, queries := nameServer(t, func(dns.ResponseWriter, *dns.Msg) {})
+	broken, _ := nameServer(t, func(w dns.ResponseWriter, m *dns.Msg) { m.Rcode = dns.RcodeServerFailure; w.WriteMsg(m) })
+	for _, test := range []struct {
+		name   string
+		params map[string]string
+		want   error
+		code   string
+	}{
+		{"no such name", map[string]string{"dns_server": good, "destination": "none.example.com"}, command.ErrResolve, `"errorcode":101`},
+		{"no such record", map[string]string{"dns_server": good, "dns_method": "srv"}, command.ErrNoRecord, `"errorcode":103`},
+		{"bad method", map[string]string{"dns_server": good, "dns_method": "any"}, command.ErrParameter, `"errorcode":104`},
+		{"name server is broken", map[string]string{"dns_server": broken}, command.ErrNoRecord, `"errorcode":103`},
+		{"name server is silent", map[string]string{"dns_server": silent, "dns_timeout": "0.3"}, command.ErrTimeout, `"errorcode":102`},
+		{"the other spelling", map[string]string{"dns_server": silent, "timeout": "0.3"}, command.ErrTimeout, `"errorcode":102`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			destination := test.params["destination"]
+			if destination == "" {
+				destination = "www.example.com"
+			}
+			begin := time.Now()
+			r, body := run(t, New(), "dns", destination, test.params)
+			if !errors.Is(r.Err, test.want) || !strings.Contains(body, test.code) {
+				t.Errorf("got %v, %s", r.Err, body)
+			}
+			if took := time.Since(begin); took > 2*time.Second {
+				t.Errorf("took %v", took)
+			}
+		})
+	}
+	if got := queries.Load(); got != 2*dnsTries {
+		t.Errorf("a silent name server was asked %d times in two commands, want %d", got, 2*dnsTries)
+	}
+}
+
+func TestDNSAsksTheNextServer(t *testing.T) {
+	good, _ := nameServer(t, fromZone)
+	broken, _ := nameServer(t, func(w dns.ResponseWriter, m *dns.Msg) { m.Rcode = dns.RcodeRefused; w.WriteMsg(m) })
+	silent, _ := nameServer(t, func(dns.ResponseWriter, *dns.Msg) {})
+	r, body := run(t, New(), "dns", "www.example.com", map[string]string{"dns_server": strings.Join([]string{broken, silent, good}, ","), "timeout": "1"})
+	if r.Err != nil || !strings.Contains(body, `"192.0.2.1"`) {
+		t.Errorf("got %v, %s", r.Err, body)
+	}
+}
+
+func TestDNSTakesTCPForWhatDoesNotFit(t *testing.T) {
+	server, _ := nameServer(t, func(w dns.ResponseWriter, m *dns.Msg) {
+		if w.LocalAddr().Network() == "udp" {
+			m.Truncated = true
+			w.WriteMsg(m)
+			return
+		}
+		fromZone(w, m)
+	})
+	r, body := run(t, New(), "dns", "www.example.com", map[string]string{"dns_server": server})
+	if r.Err != nil || !strings.Contains(body, `"network":"tcp"`) || !strings.Contains(body, `"192.0.2.1"`) {
+		t.Errorf("got %v, %s", r.Err, body)
+	}
+}
+
+func TestDNSRepeatsALostQuery(t *testing.T) {
+	var asked atomic.Int32
+	server, _ := nameServer(t, func(w dns.ResponseWriter, m *dns.Msg) {
+		if asked.Add(1) > 1 {
+			fromZone(w, m)
+		}
+	})
+	r, body := run(t, New(), "dns", "www.example.com", map[string]string{"dns_server": server, "timeout": "0.6"})
+	if r.Err != nil || !strings.Contains(body, `"tries":2`) {
+		t.Errorf("got %v, %s", r.Err, body)
+	}
+	if got := r.Data.(*DNSResult).Time; got > 100*time.Millisecond {
+		t.Errorf("time %v is not that of the query that was answered", got)
+	}
+}

@@ -1,0 +1,255 @@
+package probe
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+	"github.com/natrix-os/natrix/agent/command"
+)
+
+// seen is what a web server was asked.
+type seen struct {
+	method, path, body string
+	header             http.Header
+}
+
+// webServer answers as its paths say, and tells what it was asked.
+func webServer(t *testing.T) (*httptest.Server, <-chan seen) {
+	requests := make(chan seen, 100)
+	mux := http.NewServeMux()
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, "hello")
+	})
+	mux.HandleFunc("/status/", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(404) })
+	mux.HandleFunc("/empty", func(w http.ResponseWriter, r *http.Request) {})
+	mux.HandleFunc("/latin", func(w http.ResponseWriter, r *http.Request) { w.Write([]byte("caf\xe9\x00")) })
+	mux.HandleFunc("/slow", func(w http.ResponseWriter, r *http.Request) {
+		time.Sleep(50 * time.Millisecond)
+		fmt.Fprint(w, "first ")
+		w.(http.Flusher).Flush()
+		time.Sleep(30 * time.Millisecond)
+		fmt.Fprint(w, "last")
+	})
+	mux.HandleFunc("/redirect/", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/", 302) })
+	mux.HandleFunc("/keep", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/", 307) })
+	mux.HandleFunc("/loop", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/loop", 301) })
+	mux.HandleFunc("/stuck", func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	mux.HandleFunc("/drop", func(w http.ResponseWriter, r *http.Request) { hijack(w, "") })
+	mux.HandleFunc("/partial", func(w http.ResponseWriter, r *http.Request) {
+		hijack(w, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort")
+	})
+	mux.HandleFunc("/weird", func(w http.ResponseWriter, r *http.Request) { hijack(w, "SSH-2.0-OpenSSH_9.2\r\n\r\n") })
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		requests <- seen{r.Method, r.URL.Path, string(body), r.Header}
+		mux.ServeHTTP(w, r)
+	}))
+	t.Cleanup(s.Close)
+	return s, requests
+}
+
+// hijack answers with raw bytes and hangs up.
+func hijack(w http.ResponseWriter, raw string) {
+	conn, _, err := w.(http.Hijacker).Hijack()
+	if err == nil {
+		io.WriteString(conn, raw)
+		conn.Close()
+	}
+}
+
+func TestHTTP(t *testing.T) {
+	s, requests := webServer(t)
+	s.Start()
+	for _, test := range []struct {
+		name, path string
+		params     map[string]string
+		sent       seen
+		want       []string
+		not        string
+	}{
+		{"get", "/x", nil, seen{"GET", "/x", "", http.Header{"User-Agent": {"natrix"}}},
+			[]string{`"status_code":200,"redirect_count":0,"redirect_time":0,"remote_ip":"127.0.0.1"`, `"size_download":5`, `"period_ssl_connect":0,`, `"http_version":"HTTP/1.1"`}, "response_body"},
+		{"post", "/x", map[string]string{"operation": "post", "http_body": `{"a":1}`, "http_header": `{"Content-Type": "application/json", "X-Number": 7}`},
+			seen{"POST", "/x", `{"a":1}`, http.Header{"Content-Type": {"application/json"}, "X-Number": {"7"}}}, []string{`"size_upload":7`}, ""},
+		{"put, header as name and value", "/x", map[string]string{"operation": "PUT", "auth_type": "basic", "auth_user": "guest:gu:est", "http_header": "content-type:application/json"},
+			seen{"PUT", "/x", "", http.Header{"Content-Type": {"application/json"}, "Authorization": {"Basic Z3Vlc3Q6Z3U6ZXN0"}}}, nil, ""},
+		{"delete", "/x", map[string]string{"operation": "delete"}, seen{"DELETE", "/x", "", nil}, nil, ""},
+		{"any status is a result", "/status/404", nil, seen{"GET", "/status/404", "", nil}, []string{`"status_code":404`}, ""},
+		{"keep header and body", "/x", map[string]string{"save_response_body": "true", "save_response_header": "1"}, seen{"GET", "/x", "", nil},
+			[]string{`"response_header":"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n`, `"response_body":"hello"`}, ""},
+		{"an empty body is left out", "/empty", map[string]string{"save_response_body": "true"}, seen{"GET", "/empty", "", nil}, []string{`"size_download":0`}, "response_body"},
+		{"a body that is not UTF-8", "/latin", map[string]string{"save_response_body": "true"}, seen{"GET", "/latin", "", nil}, []string{`"response_body":"café"`}, ""},
+		{"a redirect is not followed", "/redirect/", map[string]string{"allow_redirects": "false"}, seen{"GET", "/redirect/", "", nil}, []string{`"status_code":302,"redirect_count":0`}, ""},
+		{"a redirect is followed", "/redirect/", map[string]string{"operation": "post", "http_body": "b"}, seen{"POST", "/redirect/", "b", nil}, []string{`"status_code":200,"redirect_count":1`, `:` + port(s) + `/","status_code"`}, ""},
+		{"server's full form", "/x", map[string]string{"prototol": "HTTP1.1", "timeout": "600", "allow_redirects": "false", "max_redirects": "5", "save_response_body": "false"}, seen{"GET", "/x", "", nil}, nil, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r, body := run(t, New(), "http", s.URL+test.path, test.params)
+			if r.Err != nil {
+				t.Fatal(r.Err)
+			}
+			got := <-requests
+			if got.method != test.sent.method || got.path != test.sent.path || got.body != test.sent.body {
+				t.Errorf("sent %s %s %q", got.method, got.path, got.body)
+			}
+			for name := range test.sent.header {
+				if got.header.Get(name) != test.sent.header.Get(name) {
+					t.Errorf("header %s: got %q, want %q", name, got.header.Get(name), test.sent.header.Get(name))
+				}
+			}
+			for len(requests) > 0 {
+				<-requests
+			}
+			for _, want := range test.want {
+				if !strings.Contains(body, want) {
+					t.Errorf("missing %s in %s", want, body)
+				}
+			}
+			if test.not != "" && strings.Contains(body, test.not) {
+				t.Errorf("%s in %s", test.not, body)
+			}
+			checkSum(t, r)
+		})
+	}
+}
+
+// checkSum holds the total against the sum of the phases.
+func checkSum(t *testing.T, r command.Result) {
+	t.Helper()
+	body, err := json.Marshal(r.Data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var w httpWire
+	if err := json.Unmarshal(body, &w); err != nil {
+		t.Fatal(err)
+	}
+	sum := w.Lookup + w.Connect + w.TLS + w.Request + w.Response + w.Transfer
+	if math.Abs(sum-w.Total) > 0.01 || w.Total <= 0 || min(w.Lookup, w.Connect, w.TLS, w.Request, w.Response, w.Transfer) < 0 {
+		t.Errorf("total %v, sum of the phases %v: %s", w.Total, sum, body)
+	}
+}
+
+func port(s *httptest.Server) string {
+	_, port, _ := net.SplitHostPort(s.Listener.Addr().String())
+	return port
+}
+
+func TestHTTPPhases(t *testing.T) {
+	s, _ := webServer(t)
+	s.StartTLS()
+	r, err := trusting(t, s, DefaultHTTP(), "/slow")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := r.Phases
+	if p.TLS <= 0 || p.Response < 50*time.Millisecond || p.Response > 80*time.Millisecond || p.Transfer < 30*time.Millisecond || p.Transfer > 60*time.Millisecond {
+		t.Errorf("got %+v, want TLS, 50 ms of response, 30 ms of transfer", p)
+	}
+	if r.TLS == nil || r.Status != 200 {
+		t.Errorf("got %+v", r)
+	}
+}
+
+// trusting makes a request to a TLS server whose certificate counts as good
+// because its name and the authority's are given by the environment of the test.
+func trusting(t *testing.T, s *httptest.Server, params HTTPParams, path string) (*HTTPResult, error) {
+	t.Helper()
+	u, err := webURL(s.URL + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &HTTPResult{}
+	e := &exchange{params: params, method: "GET", roots: s.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs}
+	return r, e.follow(t.Context(), u, r)
+}
+
+func TestHTTPFailures(t *testing.T) {
+	plain, _ := webServer(t)
+	plain.Start()
+	secure, _ := webServer(t)
+	secure.StartTLS()
+	closed, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed.Close()
+	names, _ := nameServer(t, fromZone)
+	silent, _ := nameServer(t, func(dns.ResponseWriter, *dns.Msg) {})
+	for _, test := range []struct {
+		name, url string
+		params    map[string]string
+		code      int
+	}{
+		{"bad URL", "http://a b/", nil, 3},
+		{"unsupported scheme", "ftp://127.0.0.1/", nil, 1},
+		{"no such name", "http://none.example.com/", map[string]string{"dns_servers": names}, 6},
+		{"name server is silent", "http://www.example.com/", map[string]string{"dns_servers": silent, "timeout": "0.3"}, 28},
+		{"refused", "http://" + closed.Addr().String() + "/", nil, 7},
+		{"no answer in time", plain.URL + "/stuck", map[string]string{"timeout": "0.2"}, 28},
+		{"not TLS", strings.Replace(plain.URL, "http:", "https:", 1), nil, 35},
+		{"bad certificate", secure.URL, nil, 60},
+		{"too many redirects", plain.URL + "/loop", map[string]string{"max_redirects": "5"}, 47},
+		{"no redirect allowed is one too many", plain.URL + "/loop", map[string]string{"max_redirects": "0"}, 47},
+		{"empty reply", plain.URL + "/drop", nil, 52},
+		{"reply ends early", plain.URL + "/partial", nil, 18},
+		{"not HTTP", plain.URL + "/weird", nil, 8},
+		{"no such link", plain.URL, map[string]string{"interface": "no-such-link"}, 45},
+		{"unknown operation", plain.URL, map[string]string{"operation": "fetch"}, 3},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r, body := run(t, New(), "http", test.url, test.params)
+			if r.Err == nil || !strings.Contains(body, fmt.Sprintf(`"errorcode":%d,`, test.code)) {
+				t.Errorf("got %v, %s, want %d", r.Err, body, test.code)
+			}
+		})
+	}
+}
+
+func TestHTTPKeepsCredentialsFromOtherHosts(t *testing.T) {
+	other, requests := webServer(t)
+	other.Start()
+	s := httptest.NewServer(http.RedirectHandler(other.URL, 302))
+	defer s.Close()
+	r, _ := run(t, New(), "http", s.URL, map[string]string{"auth_user": "guest:secret"})
+	if r.Err != nil {
+		t.Fatal(r.Err)
+	}
+	if got := (<-requests).header.Get("Authorization"); got != "" {
+		t.Errorf("sent %q to another host", got)
+	}
+}
+
+func TestHTTPReachesTheAddressThatAnswers(t *testing.T) {
+	s, _ := webServer(t)
+	s.Start()
+	names, _ := nameServer(t, func(w dns.ResponseWriter, m *dns.Msg) {
+		if m.Question[0].Qtype == dns.TypeA {
+			for _, a := range []string{"127.0.0.2", "127.0.0.1"} {
+				rr, _ := dns.NewRR(m.Question[0].Name + " 60 IN A " + a)
+				m.Answer = append(m.Answer, rr)
+			}
+		}
+		w.WriteMsg(m)
+	})
+	params := map[string]string{"dns_servers": names}
+	r, body := run(t, New(), "http", "http://www.example.com:"+port(s), params)
+	if r.Err != nil || !strings.Contains(body, `"remote_ip":"127.0.0.1"`) {
+		t.Errorf("got %v, %s", r.Err, body)
+	}
+}
+
+func FuzzHeader(f *testing.F) {
+	f.Add(`{"A": "b"}`)
+	f.Add("A: b\nC:d")
+	f.Fuzz(func(t *testing.T, s string) { new(Header).Set(s) })
+}

@@ -1,0 +1,198 @@
+package probe
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/natrix-os/natrix/agent/command"
+	"github.com/natrix-os/natrix/agent/packet"
+	"github.com/natrix-os/natrix/agent/report/server"
+	"golang.org/x/sys/unix"
+)
+
+// network is a sender whose packets meet what its function says.
+type network struct {
+	meet func(n int, r packet.Request) (packet.Reply, error)
+
+	mu   sync.Mutex
+	sent []packet.Request
+	at   []time.Time
+}
+
+func (n *network) Do(ctx context.Context, r packet.Request) (packet.Reply, error) {
+	n.mu.Lock()
+	n.sent = append(n.sent, r)
+	n.at = append(n.at, time.Now())
+	number := len(n.sent)
+	n.mu.Unlock()
+	reply, err := n.meet(number, r)
+	wait := reply.RTT
+	if reply.Kind == packet.NoReply {
+		wait = r.Timeout
+	}
+	select {
+	case <-time.After(wait):
+		return reply, err
+	case <-ctx.Done():
+		return packet.Reply{}, ctx.Err()
+	}
+}
+
+func (n *network) Close() error { return nil }
+
+func (n *network) prober() *Prober {
+	return &Prober{open: func() (sender, error) { return n, nil }}
+}
+
+func echo(rtt time.Duration) packet.Reply {
+	return packet.Reply{Kind: packet.EchoReply, From: local, RTT: rtt, TTL: 64, Clock: packet.Kernel}
+}
+
+// local is a destination to which there is a route on any machine.
+var local = netip.MustParseAddr("127.0.0.1")
+
+// accept has the server judge a result as the response to a command.
+func accept(t *testing.T, r command.Result) string {
+	t.Helper()
+	r.Command.Echo = &command.Echo{UUID: json.RawMessage(`"78b05299-8f64-4d0b-af42-b3df4ab9046b"`), Terminal: json.RawMessage(`"b827ebf94174"`), Generated: json.RawMessage("1557990000.123456")}
+	body := command.Encode(r)
+	if err := server.Response(r.Command.Name, body); err != nil {
+		t.Errorf("the server would not take it: %v\n%s", err, body)
+	}
+	return string(body)
+}
+
+// run executes a command through the set, as doors do.
+func run(t *testing.T, p *Prober, name, destination string, params map[string]string) (command.Result, string) {
+	t.Helper()
+	r := command.NewSet(p.Commands()...).Execute(t.Context(), command.Command{Name: name, Destination: destination, Params: params, Received: time.Now()})
+	return r, accept(t, r)
+}
+
+func TestPing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &network{meet: func(n int, _ packet.Request) (packet.Reply, error) {
+			if n == 2 {
+				return packet.Reply{Kind: packet.NoReply}, nil
+			}
+			return echo(time.Duration(n) * 1234567), nil
+		}}
+		r, body := run(t, n.prober(), "ping", "http://127.0.0.1:80/x", map[string]string{"count": "4", "timeout": "2", "packet_size": "100", "verbose": "1"})
+		if r.Err != nil {
+			t.Fatal(r.Err)
+		}
+		for _, want := range []string{
+			`"destination":"http://127.0.0.1:80/x","destination_ip":"127.0.0.1"`, `"packet_send":4,"packet_receive":3,"packet_loss":1,"packet_size":100`,
+			`"avg_time":3.292,"max_time":4.938,"min_time":1.235`, `"jitter_time":1.852`, `"p50":3.704`, `"clock":"kernel"`, `{"seq":2,"outcome":"no reply"}`,
+		} {
+			if !strings.Contains(body, want) {
+				t.Errorf("missing %s in %s", want, body)
+			}
+		}
+		for i := 1; i < len(n.at); i++ {
+			if got := n.at[i].Sub(n.at[i-1]); got != time.Second {
+				t.Errorf("packet %d came %v after the one before", i+1, got)
+			}
+		}
+		if got := n.sent[0]; got.Size != 128 || got.Timeout != 2*time.Second || got.Protocol != packet.ICMP {
+			t.Errorf("sent %+v", got)
+		}
+	})
+}
+
+func TestPingTotalLoss(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &network{meet: func(int, packet.Request) (packet.Reply, error) { return packet.Reply{Kind: packet.NoReply}, nil }}
+		r, body := run(t, n.prober(), "ping", "127.0.0.1", nil)
+		if r.Err != nil || !strings.Contains(body, `"packet_loss":3,"packet_size":55,"avg_time":-1,"max_time":-1,"min_time":-1}`) {
+			t.Errorf("got %v, %s", r.Err, body)
+		}
+	})
+}
+
+func TestPingRefusedByARouter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &network{meet: func(int, packet.Request) (packet.Reply, error) {
+			return packet.Reply{Kind: packet.HostUnreachable, From: netip.MustParseAddr("192.0.2.9"), RTT: time.Millisecond}, nil
+		}}
+		r, body := run(t, n.prober(), "ping", "127.0.0.1", nil)
+		if r.Err != nil || !strings.Contains(body, `"packet_loss":3`) || !strings.Contains(body, `"unreachable":"host unreachable from 192.0.2.9"`) {
+			t.Errorf("got %v, %s", r.Err, body)
+		}
+	})
+}
+
+func TestPingThatCannotBeSent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &network{meet: func(int, packet.Request) (packet.Reply, error) {
+			return packet.Reply{}, fmt.Errorf("send: %w", unix.ENETUNREACH)
+		}}
+		r, body := run(t, n.prober(), "ping", "127.0.0.1", nil)
+		if !errors.Is(r.Err, command.ErrUnreachable) || !strings.Contains(body, `"errorcode":141`) {
+			t.Errorf("got %v, %s", r.Err, body)
+		}
+	})
+}
+
+func TestPingSendsEveryPacketInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &network{meet: func(int, packet.Request) (packet.Reply, error) { return echo(time.Millisecond), nil }}
+		begin := time.Now()
+		r, body := run(t, n.prober(), "ping", "127.0.0.1", map[string]string{"count": "1000"})
+		if took := time.Since(begin); r.Err != nil || took > 290*time.Second || !strings.Contains(body, `"packet_receive":1000`) {
+			t.Errorf("got %v after %v: %s", r.Err, took, body)
+		}
+	})
+}
+
+func TestPingShowsProgress(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &network{meet: func(int, packet.Request) (packet.Reply, error) { return echo(1500 * time.Microsecond), nil }}
+		var lines []string
+		ctx := command.WithProgress(t.Context(), func(line fmt.Stringer) { lines = append(lines, line.String()) })
+		if _, err := n.prober().Ping(ctx, "127.0.0.1", DefaultPing()); err != nil {
+			t.Fatal(err)
+		}
+		if len(lines) != 3 || lines[1] != "seq=2 from 127.0.0.1 ttl=64 time=1.500 ms" {
+			t.Errorf("got %q", lines)
+		}
+	})
+}
+
+func TestPingBadParameters(t *testing.T) {
+	for _, params := range []map[string]string{{"count": "0"}, {"timeout": "0"}, {"packet_size": "70000"}, {"dns": "not an address"}} {
+		n := &network{}
+		if r, body := run(t, n.prober(), "ping", "127.0.0.1", params); !errors.Is(r.Err, command.ErrParameter) || !strings.Contains(body, `"errorcode":140`) {
+			t.Errorf("%v: got %v, %s", params, r.Err, body)
+		}
+	}
+	if r, _ := run(t, (&network{}).prober(), "ping", "127.0.0.1", map[string]string{"interface": "no-such-link"}); !errors.Is(r.Err, command.ErrLink) {
+		t.Errorf("got %v", r.Err)
+	}
+}
+
+func TestSpreadOf(t *testing.T) {
+	values := make([]time.Duration, 100)
+	for i := range values {
+		values[i] = time.Duration(i+1) * time.Millisecond
+	}
+	got := SpreadOf(values)
+	want := Spread{
+		Min: time.Millisecond, Avg: 50500 * time.Microsecond, Max: 100 * time.Millisecond, Deviation: 28866070, Jitter: time.Millisecond,
+		P50: 50 * time.Millisecond, P90: 90 * time.Millisecond, P95: 95 * time.Millisecond, P99: 99 * time.Millisecond,
+	}
+	if got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	if (SpreadOf(nil) != Spread{}) {
+		t.Error("of nothing: not zero")
+	}
+}
