@@ -58,7 +58,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	defer w.running.Wait()
 
 	pause := backoff{least: time.Second, most: time.Minute}
-	for try := 0; ; try++ {
+	for try := 0; ctx.Err() == nil; try++ {
 		broker := w.Config.URLs[try%len(w.Config.URLs)]
 		opened, err := w.session(ctx, broker)
 		if ctx.Err() != nil {
@@ -69,10 +69,29 @@ func (w *Worker) Run(ctx context.Context) error {
 		}
 		wait := pause.next()
 		w.Log.Warn("no broker", "broker", config.Redact(broker), "err", err, "again", wait.Round(time.Millisecond))
-		if sleep(ctx, wait) != nil {
-			return nil
-		}
+		w.pause(ctx, wait)
 	}
+	return nil
+}
+
+// pause waits for d, or less if the links change meanwhile: a cable was plugged
+// in, or a lease came.
+func (w *Worker) pause(ctx context.Context, d time.Duration) {
+	const settle = 50 * time.Millisecond // changes come in swarms
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	first := true
+	for _, err := range w.Links(ctx) {
+		if err != nil {
+			break
+		}
+		if !first {
+			sleep(ctx, settle)
+			return
+		}
+		first = false
+	}
+	<-ctx.Done()
 }
 
 // handle takes one delivery from bytes to acknowledgement. It acknowledges only
