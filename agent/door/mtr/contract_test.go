@@ -195,6 +195,8 @@ func arguments() []statement {
 		probe("ip-4 127.0.0.1 timeout 0", lo4), probe("ip-4 127.0.0.1 timeout -1", lo4),
 		{in: "1 send-probe ip-4 127.0.0.1 local-device nowhere0", want: "1 " + lo4, v96: "1 unexpected-error errno 19"},
 		{in: "1 send-probe ip-4 127.0.0.1 local-device lo", want: "1 " + lo4},
+		{in: "1 send-probe ip-4 10.0.1.2 local-device r1", want: "1 reply ip-4 10.0.1.2 round-trip-time N"},
+		{in: "1 send-probe ip-4 10.0.1.2 local-device h3 timeout 1", want: "1 reply ip-4 10.0.1.2 round-trip-time N", v96: "1 no-reply"},
 	}
 }
 

@@ -132,8 +132,8 @@ func TestCommandsBecomeRequests(t *testing.T) {
 		{"ip-4 192.0.2.1 ttl 1", with(func(r *packet.Request) { r.TTL = 1 })},
 		{"ip-4 192.0.2.1 ttl -1", with(func(r *packet.Request) { r.TTL = 64 })},
 		{"ip-4 192.0.2.1 timeout 1", with(func(r *packet.Request) { r.Timeout = time.Second })},
-		{"ip-4 192.0.2.1 timeout 0", with(func(r *packet.Request) { r.Timeout = time.Millisecond })},
-		{"ip-4 192.0.2.1 timeout -9", with(func(r *packet.Request) { r.Timeout = time.Millisecond })},
+		{"ip-4 192.0.2.1 timeout 0", with(func(r *packet.Request) { r.Timeout = leastTimeout })},
+		{"ip-4 192.0.2.1 timeout -9", with(func(r *packet.Request) { r.Timeout = leastTimeout })},
 		{"ip-4 192.0.2.1 local-device nowhere0", with(func(r *packet.Request) { r.Link = "nowhere0" })},
 	} {
 		e := newEngine(echo)

@@ -23,6 +23,10 @@ const (
 	invalidProtocol = "invalid-argument reason protocol-not-supported"
 )
 
+// leastTimeout is that of a probe without any patience. It still gets the
+// answer that is there already, as it would from mtr-packet, which looks once.
+const leastTimeout = 20 * time.Millisecond
+
 // probe is a send-probe command on its way to becoming a packet.Request.
 // Numbers are kept as they were given, because what they may be depends on
 // other arguments.
@@ -134,8 +138,7 @@ func (p *probe) address(b []byte) (netip.Addr, bool) {
 func (p *probe) numbers() bool {
 	r := &p.request
 	r.Pattern, r.Mark = byte(p.pattern), uint32(p.mark)
-	// A probe without patience still gets the answer that is already there.
-	r.Timeout = max(time.Duration(p.timeout)*time.Second, time.Millisecond)
+	r.Timeout = max(time.Duration(p.timeout)*time.Second, leastTimeout)
 	return p.setPorts() && p.setTTL() && p.setTOS() && p.setSize()
 }
 

@@ -128,7 +128,12 @@ type session struct {
 
 func (i implementation) start(t testing.TB, h *nettest.Host) *session {
 	t.Helper()
-	s := &session{t: t, cmd: i.command(t.Context())}
+	return run(t, h, i.command(context.Background())) // it ends with its input
+}
+
+func run(t testing.TB, h *nettest.Host, cmd *exec.Cmd) *session {
+	t.Helper()
+	s := &session{t: t, cmd: cmd}
 	s.cmd.Stderr = os.Stderr
 	var err error
 	if s.in, err = s.cmd.StdinPipe(); err != nil {
@@ -143,16 +148,15 @@ func (i implementation) start(t testing.TB, h *nettest.Host) *session {
 		t.Fatal(err)
 	}
 	write.Close()
-	t.Cleanup(func() { s.end() })
+	t.Cleanup(s.end)
 	return s
 }
 
 // end ends the process by the end of its input.
-func (s *session) end() *os.ProcessState {
+func (s *session) end() {
 	s.in.Close()
 	s.cmd.Wait()
 	s.out.Close()
-	return s.cmd.ProcessState
 }
 
 func (s *session) ask(line string) {
