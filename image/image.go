@@ -35,12 +35,13 @@ type Board struct {
 
 // Options are the inputs of Build that are not the board's.
 type Options struct {
-	Root    string    // the source tree: the directory of go.mod
-	Package string    // main package to install as natrix, relative to Root
-	Cache   string    // directory for what is slow to make; safe to delete at any time
-	Version string    // VERSION_ID in /etc/os-release
-	Date    time.Time // of the sources; the clock of a board without one starts here
-	Config  []byte    // becomes /etc/natrix/natrix.ini; nil leaves that file out
+	Root     string    // the source tree: the directory of go.mod
+	Package  string    // main package to install as natrix, relative to Root
+	Cache    string    // directory for what is slow to make; safe to delete at any time
+	Version  string    // VERSION_ID in /etc/os-release
+	Revision string    // of the sources, BUILD_ID in /etc/os-release
+	Date     time.Time // of the sources; the clock of a board without one starts here
+	Config   []byte    // becomes /etc/natrix/natrix.ini; nil leaves that file out
 }
 
 // Sizes are what Build measured, in bytes.
@@ -130,7 +131,8 @@ func copyFile(to, from string) (int64, error) {
 }
 
 // replaceFile writes name through a temporary file: an interrupted build leaves
-// the old file, never half of the new one.
+// the old file, never half of the new one. It does not wait for the disk, since
+// a build can be repeated.
 func replaceFile(name string, content []byte) error {
 	tmp := name + ".new"
 	if err := os.WriteFile(tmp, content, 0o644); err != nil {

@@ -41,7 +41,7 @@ func tree(t *testing.T) Options {
 	}
 	return Options{
 		Root: root, Package: "./cmd", Cache: filepath.Join(root, "cache"),
-		Version: "1.2", Date: time.Unix(1700000000, 0),
+		Version: "1.2", Revision: "v1.2-3-gabc", Date: time.Unix(1700000000, 0),
 	}
 }
 

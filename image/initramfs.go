@@ -48,8 +48,8 @@ func settings(b Board, o Options) []cpio.Record {
 
 // osRelease is the file that os-release(5) describes.
 func osRelease(b Board, o Options) string {
-	return fmt.Sprintf("ID=natrix\nNAME=natrix\nVERSION_ID=%q\nVARIANT_ID=%q\nPRETTY_NAME=%q\n",
-		o.Version, b.Name, "natrix "+o.Version+" for "+b.Name)
+	return fmt.Sprintf("ID=natrix\nNAME=natrix\nVERSION_ID=%q\nBUILD_ID=%q\nVARIANT_ID=%q\nPRETTY_NAME=%q\n",
+		o.Version, o.Revision, b.Name, "natrix "+o.Version+" for "+b.Name)
 }
 
 func executable(name string, content []byte) cpio.Record {

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/natrix-os/natrix/agent"
 	"github.com/natrix-os/natrix/board/amd64"
 	"github.com/natrix-os/natrix/board/rpi2"
 	"github.com/natrix-os/natrix/board/rpi3"
@@ -113,7 +114,8 @@ func options(ctx context.Context, config string) (o image.Options, err error) {
 			return o, err
 		}
 	}
-	if o.Version, err = image.Revision(ctx, o.Root); err != nil {
+	o.Version = agent.Version
+	if o.Revision, err = image.Revision(ctx, o.Root); err != nil {
 		return o, err
 	}
 	o.Date, err = image.SourceDate(ctx, o.Root)
