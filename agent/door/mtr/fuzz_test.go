@@ -44,7 +44,6 @@ func talk(t *testing.T, in io.Reader) string {
 	return out.String()
 }
 
-
 // countLines counts as mtr-packet with its buffer of 4096 bytes does.
 func countLines(in []byte) int {
 	n := 0
