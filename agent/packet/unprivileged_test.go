@@ -4,17 +4,42 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"runtime"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/natrix-os/natrix/sysinfo/netif/nettest"
 )
 
+// without runs f on a thread that lacks a capability meanwhile.
+func without(t *testing.T, capability uint, f func()) {
+	t.Helper()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var had, has [2]unix.CapUserData
+	if err := unix.Capget(&header, &had[0]); err != nil {
+		t.Fatal(err)
+	}
+	has = had
+	has[capability/32].Effective &^= 1 << (capability % 32)
+	if err := unix.Capset(&header, &has[0]); err != nil {
+		t.Fatal(err)
+	}
+	f()
+	if err := unix.Capset(&header, &had[0]); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestNetnsUnprivileged(t *testing.T) {
 	h1, h2 := nettest.Line(t, nettest.Router{}, nettest.Router{TTL: 200}, nettest.Router{Refuse: 0})
 	h1.Sysctl("net.ipv4.ping_group_range", "0 2147483647")
-	e := open(t, h1, Options{Unprivileged: true})
+	var e *Engine
+	without(t, unix.CAP_NET_RAW, func() { e = open(t, h1, Options{}) })
 	if e.Privileged() {
-		t.Fatal("got a privileged engine")
+		t.Fatal("got raw sockets without CAP_NET_RAW")
 	}
 	var listener net.Listener
 	h2.Do(func() {
