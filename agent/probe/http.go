@@ -74,6 +74,7 @@ func (p *HTTPParams) Flags(f *command.Flags) {
 	f.Text(&p.AuthUser, "auth-user", "u", "user:password")
 	f.Custom(&p.Header, "http-header", "H", `"Name: value", or a JSON object of several; may be repeated`)
 	f.Text(&p.Body, "http-body", "D", "body to send")
+	f.Text(&p.Body, "data", "d", "the same, as curl has it")
 	f.Text(&p.DNS, "dns-servers", "", "name servers to resolve with, separated by commas")
 	f.Custom((*versionValue)(&p.Version), "http-version", "", "1.1 or 2; default: what the server agrees to", "prototol")
 	f.Switch(&p.SaveHeader, "save-response-header", "", "keep the response's header")
@@ -81,7 +82,7 @@ func (p *HTTPParams) Flags(f *command.Flags) {
 	f.Text(&ignored, "dns-cache-timeout", "", "accepted; names are looked up for each request")
 	f.Text(&ignored, "fresh-connect", "", "accepted; each request has its own connection")
 	f.Lookup("fresh-connect").NoOptDefVal = "true"
-	f.Hide("operation", "dns-cache-timeout", "fresh-connect")
+	f.Hide("operation", "data", "dns-cache-timeout", "fresh-connect")
 }
 
 type operationValue string

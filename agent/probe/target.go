@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/natrix-os/natrix/agent/command"
@@ -97,11 +98,10 @@ func (v path) dial(ctx context.Context, network, address string) (net.Conn, erro
 
 // resolver asks the system's name servers along the path, or those given.
 func (v path) resolver(servers []string) *net.Resolver {
-	turn := 0
+	var turn atomic.Uint32 // lookups of several types run side by side
 	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
 		if len(servers) > 0 {
-			address = servers[turn%len(servers)]
-			turn++
+			address = servers[int(turn.Add(1)-1)%len(servers)]
 		}
 		return v.dial(ctx, network, address)
 	}}
