@@ -82,6 +82,7 @@ type Basic struct {
 type Advance struct {
 	Basic
 	System     sysinfo.System
+	Resolver   sysinfo.Resolver
 	Identity   sysinfo.Identity
 	CPU        sysinfo.CPU
 	Disks      []sysinfo.Disk
@@ -92,50 +93,74 @@ type Advance struct {
 // could not be found out; the report is whole all the same and a server takes
 // it, with zero or "UNKNOWN" in the gaps. Only if ctx ended it is worthless.
 func (r *Reporter) Basic(ctx context.Context) (Basic, error) {
-	system, err := r.config.Machine.System()
-	b, basicErr := r.basic(ctx, system)
-	return b, errors.Join(err, basicErr)
+	a, err := r.make(ctx, r.addNetworks, r.addSystem, r.addSample)
+	return a.Basic, err
 }
 
 // Advance makes a long report, under the same terms as [Reporter.Basic].
 func (r *Reporter) Advance(ctx context.Context) (Advance, error) {
-	m := r.config.Machine
-	var a Advance
-	var err [4]error
-	a.System, err[0] = m.System()
-	a.Identity, err[1] = m.Identity()
-	a.CPU, err[2] = m.CPU()
-	a.Disks, _ = m.Disks()           // an appliance in memory has none,
-	a.Throttling, _ = m.Throttling() // and most machines are no Raspberry Pi
-	a.Basic, err[3] = r.basic(ctx, a.System)
-	return a, errors.Join(err[:]...)
+	return r.make(ctx, r.addNetworks, r.addSystem, r.addSample, r.addHardware)
 }
 
-func (r *Reporter) basic(ctx context.Context, system sysinfo.System) (Basic, error) {
-	links, linksErr := netif.Links()
-	b := Basic{Version: r.config.Version, Hostname: system.Hostname, Serial: r.identify(links)}
-	var sampleErr error
+// A part fills in fields of a report that no other part touches.
+type part func(context.Context, *Advance) error
+
+// make makes a report of some parts, all at the same time.
+func (r *Reporter) make(ctx context.Context, first part, others ...part) (Advance, error) {
+	a := Advance{Basic: Basic{Version: r.config.Version, Serial: r.identify()}}
+	errs := make([]error, len(others))
 	var wg sync.WaitGroup
-	wg.Go(func() { b.Sample, sampleErr = r.sampler.Sample(ctx) })
-	b.Networks = r.networks(ctx, links)
+	for i, add := range others {
+		wg.Go(func() { errs[i] = add(ctx, &a) })
+	}
+	err := first(ctx, &a) // by the caller's thread: links are those of its namespace
 	wg.Wait()
-	b.Time = time.Now()
-	return b, errors.Join(linksErr, sampleErr, ctx.Err())
+	a.Time = time.Now()
+	return a, errors.Join(append(errs, err, ctx.Err())...)
+}
+
+func (r *Reporter) addNetworks(ctx context.Context, a *Advance) error {
+	links, err := netif.Links()
+	a.Networks = r.networks(ctx, links)
+	return err
+}
+
+func (r *Reporter) addSample(ctx context.Context, a *Advance) (err error) {
+	a.Sample, err = r.sampler.Sample(ctx)
+	return err
+}
+
+func (r *Reporter) addSystem(_ context.Context, a *Advance) (err error) {
+	a.System, err = r.config.Machine.System()
+	a.Hostname = a.System.Hostname
+	a.Resolver, _ = r.config.Machine.Resolver() // no server asks for it
+	return err
+}
+
+func (r *Reporter) addHardware(_ context.Context, a *Advance) error {
+	m := r.config.Machine
+	var identity, cpu error
+	a.Identity, identity = m.Identity()
+	a.CPU, cpu = m.CPU()
+	a.Disks, _ = m.Disks()           // an appliance in memory has none,
+	a.Throttling, _ = m.Throttling() // and most machines are no Raspberry Pi
+	return errors.Join(identity, cpu)
 }
 
 // identify returns the number that a server knows this machine by: as
 // configured, the machine's own, or the address of its first hardware link.
-func (r *Reporter) identify(links []netif.Link) string {
+func (r *Reporter) identify() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.serial == "" {
 		r.serial = r.config.Serial
 	}
 	if r.serial == "" {
-		id, _ := r.config.Machine.Identity()
+		id, _ := r.config.Machine.Identity() // its gaps are in the long report
 		r.serial = id.Serial
 	}
 	if r.serial == "" {
+		links, _ := netif.Links()
 		r.serial = firstMAC(links)
 	}
 	return r.serial

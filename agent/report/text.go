@@ -11,42 +11,45 @@ import (
 )
 
 // WriteText writes the report as a page for people.
-func (b Basic) WriteText(w io.Writer) error {
+func (b Basic) WriteText(w io.Writer) {
 	p := newPage(w)
 	p.line("Terminal", "%s (%s), natrix %s", text(b.Hostname, 64), text(b.Serial, 64), text(b.Version, 16))
 	b.writeLoad(p)
 	b.writeNetworks(p)
-	return p.flush()
+	p.flush()
 }
 
 // WriteText writes the report as a page for people.
-func (a Advance) WriteText(w io.Writer) error {
+func (a Advance) WriteText(w io.Writer) {
 	p := newPage(w)
 	p.line("Terminal", "%s (%s), natrix %s", text(a.Hostname, 64), text(a.Serial, 64), text(a.Version, 16))
 	a.writeSystem(p)
 	a.writeHardware(p)
 	a.writeNetworks(p)
-	return p.flush()
+	p.flush()
 }
 
 // WriteText writes the part as a page for people.
-func (part Part) WriteText(w io.Writer) error {
+func (part Part) WriteText(w io.Writer) {
 	p := newPage(w)
-	switch part.name {
+	switch part.Name {
 	case "system":
-		part.report.writeSystem(p)
+		part.Report.writeSystem(p)
 	case "hardware":
-		part.report.writeHardware(p)
+		part.Report.writeHardware(p)
 	default:
-		part.report.writeNetworks(p)
+		part.Report.writeNetworks(p)
 	}
-	return p.flush()
+	p.flush()
 }
 
 func (a Advance) writeSystem(p *page) {
 	s := a.System
 	p.line("System", "%s", strings.TrimSpace(fmt.Sprintf("%s %s %s", text(s.Name, 64), s.Version, s.Codename)))
 	p.line("Kernel", "%s %s %s", s.Type, s.Kernel, s.Arch)
+	for i, server := range a.Resolver.Servers {
+		p.line([]string{"Name servers", ""}[min(i, 1)], "%s", server)
+	}
 }
 
 func (a Advance) writeHardware(p *page) {
@@ -107,6 +110,8 @@ func state(l netif.Link) string {
 		return fmt.Sprintf("up, %d Mbit/s %s duplex", l.SpeedMbit, l.Duplex)
 	case l.SpeedMbit > 0:
 		return fmt.Sprintf("up, %d Mbit/s", l.SpeedMbit)
+	case l.SignalDBm != 0:
+		return fmt.Sprintf("up, %d dBm", l.SignalDBm)
 	}
 	return "up"
 }
@@ -136,8 +141,8 @@ func (p *page) line(word, format string, args ...any) {
 	fmt.Fprintf(p.w, "%s\t%s\n", word, fmt.Sprintf(format, args...))
 }
 
-// flush writes the page; errors of all lines come out here.
-func (p *page) flush() error { return p.w.Flush() }
+// flush writes the page. Who reads it sees himself if it breaks off.
+func (p *page) flush() { p.w.Flush() }
 
 func clock(hz uint64) string {
 	if hz == 0 {

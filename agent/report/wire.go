@@ -139,31 +139,16 @@ func (a Advance) MarshalJSON() ([]byte, error) {
 	return json.Marshal(wireAdvance{System: a.system(), Hardware: a.hardware(), Networks: a.networks(), Heartbeat: seconds(a.Time)})
 }
 
-// Part is one part of a long report.
-type Part struct {
-	name   string
-	report Advance
-}
-
-// Part returns the part of that name: system, hardware or network.
-func (a Advance) Part(name string) (Part, error) {
-	switch name {
-	case "system", "hardware", "network":
-		return Part{name, a}, nil
-	}
-	return Part{}, fmt.Errorf("no part %q in a report (there are system, hardware, network)", name)
-}
-
 // MarshalJSON writes the part and the heartbeat.
 func (p Part) MarshalJSON() ([]byte, error) {
-	w := wireAdvance{Heartbeat: seconds(p.report.Time)}
-	switch p.name {
+	w := wireAdvance{Heartbeat: seconds(p.Report.Time)}
+	switch p.Name {
 	case "system":
-		w.System = p.report.system()
+		w.System = p.Report.system()
 	case "hardware":
-		w.Hardware = p.report.hardware()
+		w.Hardware = p.Report.hardware()
 	default:
-		w.Networks = p.report.networks()
+		w.Networks = p.Report.networks()
 	}
 	return json.Marshal(w)
 }

@@ -41,6 +41,7 @@ type Link struct {
 	Default6     bool
 	SpeedMbit    int    // negotiated, in Mbit/s; 0 if unknown
 	Duplex       string // "full", "half" or "" if unknown
+	SignalDBm    int    // of the radio, in dBm, below 0; 0 if unknown
 	Counters     Counters
 }
 

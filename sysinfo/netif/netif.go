@@ -47,6 +47,7 @@ func list() ([]Link, error) {
 	if err := addDefaults(links); err != nil {
 		return nil, err
 	}
+	addSignals(links)
 	return links, nil
 }
 

@@ -14,7 +14,7 @@ import (
 )
 
 // Watch yields all links (see [Links]) at once, and again each time that
-// anything about them other than their counters has changed: a link appeared,
+// anything about them other than counters and signals has changed: a link appeared,
 // went, came up, lost its carrier, an address or default route changed.
 //
 // It yields states, not events, so that nothing can be lost: changes that come
@@ -91,7 +91,7 @@ func receive(sock *nl.NetlinkSocket, changed chan error) {
 	}
 }
 
-// same tells whether two links differ in their counters at most.
+// same tells whether two links differ in counters and signals at most.
 func same(a, b Link) bool {
 	return a.Name == b.Name && a.Index == b.Index &&
 		slices.Equal(a.MAC, b.MAC) && slices.Equal(a.PermanentMAC, b.PermanentMAC) &&
