@@ -2,6 +2,7 @@ package lease
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"log/slog"
 	"net"
@@ -20,6 +21,7 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv4"
 	"github.com/insomniacslk/dhcp/dhcpv4/server4"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/net/ipv6"
 
 	"github.com/natrix-os/natrix/sysinfo/netif/nettest"
 )
@@ -148,26 +150,20 @@ func newLab(t *testing.T, d *dhcpd) *lab {
 	n := nettest.New(t)
 	l := &lab{dhcpd: d, t: t, term: n.Host("term"), server: n.Host("server"), dir: t.TempDir(), log: &syncBuffer{}}
 	n.Connect(l.term, l.server)
-	l.flush()
+	l.removeAddr(l.term, "server", "10.0.1.1/24") // that nettest gave it
 	l.listen()
 	l.run()
 	return l
 }
 
-// flush removes the address that nettest gave the terminal.
-func (l *lab) flush() {
-	link, err := l.term.Netlink.LinkByName("server")
+func (l *lab) removeAddr(h *nettest.Host, name, addr string) {
+	l.t.Helper()
+	link, err := h.Netlink.LinkByName(name)
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	addrs, err := l.term.Netlink.AddrList(link, netlink.FAMILY_V4)
-	if err != nil {
+	if err := h.Netlink.AddrDel(link, &netlink.Addr{IPNet: ipNet(netip.MustParsePrefix(addr))}); err != nil {
 		l.t.Fatal(err)
-	}
-	for _, a := range addrs {
-		if err := l.term.Netlink.AddrDel(link, &a); err != nil {
-			l.t.Fatal(err)
-		}
 	}
 }
 
@@ -365,8 +361,10 @@ func TestNetnsAnotherServerTakesOver(t *testing.T) {
 	d.length = 8 * time.Second
 	l := newLab(t, d)
 	l.wait(bound50)
+	// The first server is gone for good, so that only rebinding, which is for
+	// all to hear, finds the second one.
 	l.server.AddAddr("term", netip.MustParsePrefix("10.0.1.3/24"))
-	// The new server does not answer at the old one's address.
+	l.removeAddr(l.server, "term", "10.0.1.2/24")
 	d.set(func(d *dhcpd) { d.id = net.IPv4(10, 0, 1, 3).To4(); d.length = time.Hour })
 	l.wait(strings.Replace(bound50, "from 10.0.1.2", "from 10.0.1.3", 1))
 	if got := d.count("DISCOVER"); got != 1 {
@@ -417,4 +415,87 @@ func TestNetnsRestartTakesUpTheLease(t *testing.T) {
 	l.run()
 	l.waitFor("asked to confirm", func() bool { return l.count("REBOOT") == 1 })
 	l.wait(bound50)
+}
+
+func TestNetnsTwoLinksCoexist(t *testing.T) {
+	n := nettest.New(t)
+	l := &lab{dhcpd: server1(), t: t, term: n.Host("term"), server: n.Host("server"), dir: t.TempDir(), log: &syncBuffer{}}
+	other := &lab{dhcpd: &dhcpd{
+		id: net.IPv4(10, 0, 2, 2).To4(), addr: net.IPv4(10, 0, 2, 50).To4(), length: time.Hour,
+		options: []dhcpv4.Option{dhcpv4.OptRouter(net.IPv4(10, 0, 2, 2)), dhcpv4.OptDNS(net.IPv4(10, 0, 2, 2))},
+	}, t: t, term: l.term, server: n.Host("modem")}
+	n.Connect(l.term, l.server)
+	n.Connect(other.term, other.server)
+	l.removeAddr(l.term, "server", "10.0.1.1/24")
+	l.removeAddr(l.term, "modem", "10.0.2.1/24")
+	l.listen()
+	other.listen()
+	l.run()
+	both := strings.Replace(bound50, "lease", "lease 10.0.2.50/24 from 10.0.2.2 by 10.0.2.2\nlease", 1)
+	l.wait(strings.Replace(both, "10.0.1.3\n", "10.0.1.3\nnameserver 10.0.2.2\n", 1))
+	out, err := l.term.Run("ip", "-4", "route", "show", "default")
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	if len(lines) != 2 || !strings.Contains(lines[0], "dev server") || !strings.Contains(lines[1], "dev modem") {
+		t.Errorf("default routes: got %q, want that of the first link before that of the second", lines)
+	}
+	l.server.Unplug("term") // the second link takes over at once
+	l.waitFor("way out by the second link", func() bool {
+		out, err := l.term.Run("ip", "route", "get", "192.0.2.1")
+		return err == nil && strings.Contains(out, "dev modem")
+	})
+	if got := l.state(); !strings.Contains(got, "address 10.0.1.50/24") {
+		t.Errorf("the first link's lease is gone already:\n%s", got)
+	}
+}
+
+func TestNetnsNameServersFromRouterAdvertisement(t *testing.T) {
+	l := newLab(t, server1())
+	l.wait(bound50)
+	l.advertise(600)
+	with := strings.Replace(bound50, "search", "nameserver 2001:db8::53\nsearch", 1)
+	l.wait(with)
+	l.waitFor("address from the advertised prefix", func() bool {
+		out, err := l.term.Run("ip", "-6", "addr", "show", "dev", "server")
+		return err == nil && strings.Contains(out, "2001:db8:1:")
+	})
+	l.advertise(0)
+	l.wait(bound50)
+}
+
+// advertise sends a router advertisement (RFC 4861 section 4.2) with a prefix
+// and a name server, both for so many seconds.
+func (l *lab) advertise(lifetime uint32) {
+	l.t.Helper()
+	ra := []byte{134, 0, 0, 0, 64, 0, 7, 8, 0, 0, 0, 0, 0, 0, 0, 0}
+	ra = append(ra, 3, 4, 64, 0xc0) // prefix information, on the link and for addresses
+	ra = binary.BigEndian.AppendUint32(ra, lifetime)
+	ra = binary.BigEndian.AppendUint32(ra, lifetime)
+	ra = append(ra, 0, 0, 0, 0)
+	ra = append(ra, netip.MustParseAddr("2001:db8:1::").AsSlice()...)
+	ra = append(ra, 25, 3, 0, 0) // recursive name server
+	ra = binary.BigEndian.AppendUint32(ra, lifetime)
+	ra = append(ra, netip.MustParseAddr("2001:db8::53").AsSlice()...)
+
+	var conn net.PacketConn
+	var err error
+	l.server.Do(func() { conn, err = net.ListenPacket("ip6:ipv6-icmp", "::") })
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	defer conn.Close()
+	p := ipv6.NewPacketConn(conn)
+	if err := p.SetMulticastHopLimit(255); err != nil {
+		l.t.Fatal(err)
+	}
+	link, err := l.server.Netlink.LinkByName("term")
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	to := &net.IPAddr{IP: net.IPv6linklocalallnodes}
+	if _, err := p.WriteTo(ra, &ipv6.ControlMessage{IfIndex: link.Attrs().Index}, to); err != nil {
+		l.t.Fatal(err)
+	}
 }
