@@ -21,7 +21,6 @@ const (
 	ExitUsage  = 2 // the command line is wrong
 )
 
-
 // errProbe is a failure that has been printed as a result.
 var errProbe = errors.New("the probe failed")
 
@@ -34,9 +33,17 @@ func New(set command.Set, further ...*cobra.Command) *cobra.Command {
 		SilenceUsage:     true,
 		SilenceErrors:    true,
 		TraverseChildren: true,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			cmd.Help()
-			return usage(errors.New("which command?"))
+		Args:             cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				cmd.Help()
+				return usage(errors.New("which command?"))
+			}
+			err := fmt.Errorf("unknown command %q", args[0])
+			if close := cmd.SuggestionsFor(args[0]); len(close) > 0 {
+				err = fmt.Errorf("%w, did you mean %s?", err, strings.Join(close, " or "))
+			}
+			return usage(err)
 		},
 	}
 	root.Flags().BoolP("debug", "d", false, "accepted for scripts written for the original client")
@@ -154,7 +161,7 @@ func Report(w io.Writer, err error) int {
 		return ExitFailed
 	}
 	fmt.Fprintf(w, "natrix: %v\n", err)
-	if errors.As(err, new(usageError)) || strings.HasPrefix(err.Error(), "unknown command") {
+	if errors.As(err, new(usageError)) {
 		return ExitUsage
 	}
 	return ExitFailed
