@@ -16,7 +16,8 @@ import (
 const (
 	KernelFile    = "vmlinuz"
 	InitramfsFile = "initramfs.zst"
-	BinaryFile    = "natrix" // the agent as it is in the initramfs, for a look at its size
+	CmdlineFile   = "cmdline.txt" // the kernel command line for the real machine
+	BinaryFile    = "natrix"      // the agent as it is in the initramfs, for a look at its size
 )
 
 // Board is a machine an image is built for. Boards differ only by this data;
@@ -87,6 +88,9 @@ func Build(ctx context.Context, b Board, o Options, out string) (Sizes, error) {
 	}
 	packed := compress(archive)
 	if err := replaceFile(filepath.Join(out, InitramfsFile), packed); err != nil {
+		return Sizes{}, err
+	}
+	if err := replaceFile(filepath.Join(out, CmdlineFile), []byte(b.Cmdline+"\n")); err != nil {
 		return Sizes{}, err
 	}
 	return Sizes{Kernel: kernel, Binary: int64(len(natrix)), Initramfs: int64(len(packed))}, nil

@@ -19,7 +19,7 @@ type files string
 func (f files) Dir(context.Context, string, string) (string, error) { return string(f), nil }
 
 var pc = Board{
-	Name: "pc", GOARCH: "amd64",
+	Name: "pc", GOARCH: "amd64", Cmdline: "console=ttyS0",
 	Source: files("testdata/source"), Kernel: "kernel", DeviceTrees: []string{"dtb/pc.dtb"},
 }
 
@@ -64,13 +64,16 @@ func read(t *testing.T, names ...string) []byte {
 	return content
 }
 
-func TestBuildWritesKernelTreesAndInitramfs(t *testing.T) {
+func TestBuildWritesWhatABoardBoots(t *testing.T) {
 	out, sizes := build(t, pc, tree(t))
 	if got := string(read(t, out, KernelFile)); got != "a kernel\n" {
 		t.Errorf("kernel is %q", got)
 	}
 	if got := string(read(t, out, "pc.dtb")); got != "a device tree\n" {
 		t.Errorf("device tree is %q", got)
+	}
+	if got := string(read(t, out, CmdlineFile)); got != "console=ttyS0\n" {
+		t.Errorf("command line is %q", got)
 	}
 	want := Sizes{Kernel: 9, Binary: int64(len(read(t, out, BinaryFile))), Initramfs: int64(len(read(t, out, InitramfsFile)))}
 	if sizes != want {
