@@ -59,16 +59,27 @@ func Run(ctx context.Context, c Config) error {
 	try("set PATH", os.Setenv("PATH", "/bin:/sbin:/usr/bin:/usr/sbin"))
 
 	m := newMachine(ctx, journal, log)
+	m.openScreens()
 	try("listen", m.listen(Socket))
-	m.openConsoles(c.Shell)
-	if settings.Watchdog {
+	started := make(chan struct{})
+	m.wait.Go(func() {
+		defer close(started)
+		try("load modules", loadModules("/lib/modules/load"))
+		try("loopback", bringUp("lo"))
+		try("wait for entropy", waitForEntropy())
+		m.keep("network", c.Network)
+		m.keep("agent", c.Agent)
+	})
+	// The agent's work begins sooner when the shells do not start at the same
+	// time. They do not wait for long, as they are needed most if it hangs.
+	select {
+	case <-started:
+	case <-time.After(2 * time.Second):
+	}
+	if settings.Watchdog { // its driver may be a module
 		try("watchdog", m.feed("/dev/watchdog"))
 	}
-	try("load modules", loadModules("/lib/modules/load"))
-	try("loopback", bringUp("lo"))
-	try("wait for entropy", waitForEntropy())
-	m.keep("network", c.Network)
-	m.keep("agent", c.Agent)
+	m.keepShells(c.Shell)
 
 	for {
 		select {

@@ -26,9 +26,9 @@ type screen struct {
 	next int64      // number of the next line of the journal to show
 }
 
-// openConsoles shows the journal on every console and keeps a shell there.
-// Without any, the journal goes where the kernel pointed PID 1's own output.
-func (m *machine) openConsoles(shell []string) {
+// openScreens shows the journal on every console. Without any, it goes where
+// the kernel pointed PID 1's own output.
+func (m *machine) openScreens() {
 	names := consoleNames("/sys/class/tty/console/active")
 	for _, name := range names {
 		tty, err := os.OpenFile(filepath.Join("/dev", name), os.O_RDWR|unix.O_NOCTTY, 0)
@@ -39,12 +39,20 @@ func (m *machine) openConsoles(shell []string) {
 		s := &screen{name: name, tty: tty, journal: m.journal}
 		m.screens[name] = s
 		m.wait.Go(func() { s.show(m.ctx) })
-		m.wait.Go(func() { m.keepShell(s, append(slices.Clone(shell), name)) })
 	}
 	if len(m.screens) == 0 {
 		s := &screen{name: "stderr", tty: os.Stderr, journal: m.journal}
 		m.screens[s.name] = s
 		m.wait.Go(func() { s.show(m.ctx) })
+	}
+}
+
+// keepShells keeps a shell on each console.
+func (m *machine) keepShells(args []string) {
+	for name, s := range m.screens {
+		if s.tty != os.Stderr {
+			m.wait.Go(func() { m.keepShell(s, append(slices.Clone(args), name)) })
+		}
 	}
 }
 
