@@ -74,6 +74,17 @@ func FuzzRelease(f *testing.F) {
 	})
 }
 
+func FuzzResolver(f *testing.F) {
+	f.Add([]byte("nameserver 192.0.2.53\nsearch a b\nnameserver fe80::1%eth0\ndomain\n"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		for _, a := range parseResolver(b).Servers {
+			if !a.IsValid() {
+				t.Errorf("got an invalid name server of %q", b)
+			}
+		}
+	})
+}
+
 func FuzzOneLiners(f *testing.F) {
 	f.Add("0.08 0.03 0.01 1/112 1543")
 	f.Add("1000.53 3958.72")

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -21,55 +22,51 @@ const (
 	accessLimit = 4 * time.Second // for all checks, names included
 )
 
+// addresses finds the addresses of targets, each once per report.
+type addresses map[string]func() []netip.Addr
+
+// resolveLater prepares to resolve all targets as soon as a link needs them.
+func (r *Reporter) resolveLater(ctx context.Context) addresses {
+	a := make(addresses)
+	for _, target := range slices.Concat(r.config.Intranet, r.config.Corporate, r.config.Internet) {
+		a[target] = sync.OnceValue(func() []netip.Addr { return resolve(ctx, host(target)) })
+	}
+	return a
+}
+
 // access sets the three flags of n, which has an address.
-func (r *Reporter) access(ctx context.Context, n *Network) {
-	ctx, cancel := context.WithTimeout(ctx, accessLimit)
-	defer cancel()
+func (r *Reporter) access(ctx context.Context, n *Network, a addresses) {
 	var wg sync.WaitGroup
-	wg.Go(func() { n.Intranet = r.reachesAny(ctx, n, r.config.Intranet) })
-	wg.Go(func() { n.Corporate = r.reachesAny(ctx, n, r.config.Corporate) })
-	wg.Go(func() { n.Internet = r.reachesAny(ctx, n, r.config.Internet) })
+	wg.Go(func() { n.Intranet = r.reachesAny(ctx, n, r.config.Intranet, a) })
+	wg.Go(func() { n.Corporate = r.reachesAny(ctx, n, r.config.Corporate, a) })
+	wg.Go(func() { n.Internet = r.reachesAny(ctx, n, r.config.Internet, a) })
 	wg.Wait()
 }
 
 // reachesAny asks all targets at once and is done with the first that answers.
-func (r *Reporter) reachesAny(ctx context.Context, n *Network, targets []string) bool {
+func (r *Reporter) reachesAny(ctx context.Context, n *Network, targets []string, a addresses) bool {
 	if len(targets) == 0 {
 		return true
 	}
 	if !n.Link.Up || !n.Link.Carrier {
 		return false
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	reached := make(chan bool, len(targets))
-	for _, target := range targets {
-		go func() { reached <- r.reaches(ctx, n, target) }()
-	}
-	any := false
-	for range targets { // to the last, so that none is left behind
-		if <-reached {
-			any = true
-			cancel()
-		}
-	}
-	return any
+	return anyOf(ctx, len(targets), func(ctx context.Context, i int) bool {
+		return r.reaches(ctx, n, a[targets[i]]())
+	})
 }
 
-// reaches tries the addresses of a target that the link has a source for.
-func (r *Reporter) reaches(ctx context.Context, n *Network, target string) bool {
-	for _, dst := range resolve(ctx, host(target)) {
-		src := n.Local.Addr()
-		if dst.Is4() != src.Is4() {
-			if src = n.Link.Addr6().Addr(); dst.Is4() || !src.IsValid() {
-				continue
-			}
-		}
-		if r.answers(ctx, n.Link.Name, src, dst) {
-			return true
-		}
+// reaches tries the first address of each family that the link has a source for.
+func (r *Reporter) reaches(ctx context.Context, n *Network, target []netip.Addr) bool {
+	sources := [2]netip.Addr{n.Link.Addr4().Addr(), n.Link.Addr6().Addr()}
+	if n.Local.Addr().Is4() {
+		sources[0] = n.Local.Addr()
 	}
-	return false
+	return anyOf(ctx, len(sources), func(ctx context.Context, i int) bool {
+		src := sources[i]
+		first := slices.IndexFunc(target, func(a netip.Addr) bool { return src.IsValid() && a.Is4() == src.Is4() })
+		return first >= 0 && r.answers(ctx, n.Link.Name, src, target[first])
+	})
 }
 
 // answers sends echo requests from src by the link until one is answered.
@@ -78,27 +75,32 @@ func (r *Reporter) answers(ctx context.Context, link string, src, dst netip.Addr
 		_, err := netif.Select(link, dst)
 		return err == nil
 	}
+	return anyOf(ctx, echoes, func(ctx context.Context, i int) bool {
+		if wait(ctx, time.Duration(i)*echoSpacing) != nil {
+			return false
+		}
+		reply, err := r.config.Pinger.Do(ctx, packet.Request{Dst: dst, Src: src, Link: link, Timeout: echoTimeout})
+		return err == nil && reply.Kind.FromDestination()
+	})
+}
+
+// anyOf makes n tries at once and tells whether one came true. The first that
+// does ends the others; none is left behind.
+func anyOf(ctx context.Context, n int, try func(context.Context, int) bool) bool {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	replies := make(chan bool, echoes)
-	for i := range echoes {
-		go func() {
-			if wait(ctx, time.Duration(i)*echoSpacing) != nil {
-				replies <- false
-				return
-			}
-			reply, err := r.config.Pinger.Do(ctx, packet.Request{Dst: dst, Src: src, Link: link, Timeout: echoTimeout})
-			replies <- err == nil && reply.Kind.FromDestination()
-		}()
+	results := make(chan bool, n)
+	for i := range n {
+		go func() { results <- try(ctx, i) }()
 	}
-	answered := false
-	for range echoes {
-		if <-replies {
-			answered = true
+	found := false
+	for range n {
+		if <-results {
+			found = true
 			cancel()
 		}
 	}
-	return answered
+	return found
 }
 
 // host takes the host out of a target as people write them into a list of

@@ -25,6 +25,9 @@ type Network struct {
 
 // networks describes the links that are terminals, all at the same time.
 func (r *Reporter) networks(ctx context.Context, links []netif.Link) []Network {
+	ctx, cancel := context.WithTimeout(ctx, accessLimit)
+	defer cancel()
+	targets := r.resolveLater(ctx)
 	has4 := false
 	for _, l := range links {
 		has4 = has4 || l.Default4
@@ -38,7 +41,7 @@ func (r *Reporter) networks(ctx context.Context, links []netif.Link) []Network {
 		if n.Local.IsValid() {
 			n.LocalLocation = r.config.Locate.Of(n.Local.Addr())
 			n.Gateway = gateway(l, n.Local.Addr())
-			wg.Go(func() { r.access(ctx, n) })
+			wg.Go(func() { r.access(ctx, n, targets) })
 		}
 		if n.Public = r.publicOf(l.Name, n.Local.Addr()); n.Public.IsValid() {
 			n.PublicLocation = r.config.Locate.Of(n.Public)

@@ -1,6 +1,7 @@
 package netif
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -59,7 +60,7 @@ func sockaddr(a netip.Addr, link string) unix.Sockaddr {
 	sa := &unix.SockaddrInet6{Addr: a.As16()}
 	if a.IsLinkLocalUnicast() {
 		// RFC 4007: a link-local address means nothing without its zone.
-		if i, err := net.InterfaceByName(link); err == nil {
+		if i, err := net.InterfaceByName(cmp.Or(a.Zone(), link)); err == nil {
 			sa.ZoneId = uint32(i.Index)
 		}
 	}
