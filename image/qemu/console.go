@@ -117,10 +117,13 @@ func (c *console) add(output string) {
 	c.change()
 }
 
-// end says that no more output will come.
+// end says that no more output will come, and so that the last line is whole.
 func (c *console) end(cause error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.partial != "" {
+		c.lines, c.partial = append(c.lines, plain(c.partial)), ""
+	}
 	c.ended = cause
 	c.change()
 }

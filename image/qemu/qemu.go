@@ -128,7 +128,10 @@ func (m *Machine) WriteLine(line string) error {
 func (m *Machine) Wait(ctx context.Context) error {
 	select {
 	case <-m.done:
-		return m.err
+		if m.err != nil {
+			return m.cause()
+		}
+		return nil
 	case <-ctx.Done():
 		return m.console.failure("the machine is still running", ctx.Err())
 	}

@@ -120,10 +120,12 @@ func TestWaitShowsTheLastLines(t *testing.T) {
 
 func TestWaitEndsWithTheOutput(t *testing.T) {
 	c := newConsole(nil)
-	c.read(strings.NewReader("bye\n"))
+	c.read(strings.NewReader("good\nbye"))
 	c.end(io.EOF)
-	if _, err := c.WaitLine(t.Context(), regexp.MustCompile("^bye$")); err != nil {
-		t.Errorf("a line before the end: %v", err)
+	for _, line := range []string{"^good$", "^bye$"} {
+		if _, err := c.WaitLine(t.Context(), regexp.MustCompile(line)); err != nil {
+			t.Errorf("a line before the end: %v", err)
+		}
 	}
 	if _, err := c.WaitLine(t.Context(), regexp.MustCompile(".")); err == nil {
 		t.Error("WaitLine found a line after the end")
