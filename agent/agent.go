@@ -16,7 +16,6 @@ import (
 	"github.com/natrix-os/natrix/agent/probe"
 	"github.com/natrix-os/natrix/agent/report"
 	"github.com/natrix-os/natrix/agent/spool"
-	"github.com/natrix-os/natrix/sysinfo"
 	"github.com/natrix-os/natrix/sysinfo/netif"
 )
 
@@ -48,7 +47,7 @@ func (a Agent) Run(ctx context.Context) error {
 	}
 	prober := probe.New()
 	defer prober.Close()
-	reporter := a.reporter(prober)
+	reporter := Reporter(a.Config.Network, prober)
 
 	worker := &amqp.Worker{
 		Config: a.Config.AMQP,
@@ -69,13 +68,14 @@ func (a Agent) Run(ctx context.Context) error {
 	return worker.Run(ctx)
 }
 
-func (a Agent) reporter(prober *probe.Prober) *report.Reporter {
+// Reporter makes the reports of this machine. It asks the targets of the access
+// checks through the prober.
+func Reporter(targets config.Network, prober *probe.Prober) *report.Reporter {
 	return report.New(report.Config{
 		Version:   Version,
-		Machine:   sysinfo.Machine{},
-		Intranet:  a.Config.Network.Intranet,
-		Corporate: a.Config.Network.Corporate,
-		Internet:  a.Config.Network.Internet,
+		Intranet:  targets.Intranet,
+		Corporate: targets.Corporate,
+		Internet:  targets.Internet,
 		Pinger:    prober,
 	})
 }

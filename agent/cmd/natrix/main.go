@@ -38,6 +38,8 @@ func main() {
 // tree is the command line.
 func tree(prober *probe.Prober) *cobra.Command {
 	return cli.New(command.NewSet(prober.Commands()...),
+		checkCommand(prober),
+		reportCommand(prober),
 		agentCommand(),
 		dispatchCommand(),
 		mtrCommand(),

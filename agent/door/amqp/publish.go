@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/natrix-os/natrix/agent/config"
 	"github.com/rabbitmq/amqp091-go"
 )
 
@@ -45,6 +46,34 @@ func newPublisher(conn *amqp091.Connection) (*publisher, error) {
 	p := &publisher{channel: ch, asked: make(chan question), closed: make(chan struct{})}
 	go p.watch(ch.NotifyReturn(make(chan amqp091.Return)))
 	return p, nil
+}
+
+// Publish sends one durable message to a queue of the server and returns once
+// the first broker that answers has it.
+func Publish(ctx context.Context, c config.AMQP, queue string, body []byte) error {
+	err := errors.New("no broker is configured")
+	for _, broker := range c.URLs {
+		if err = publishOnce(ctx, broker, queue, body); err == nil {
+			return nil
+		}
+	}
+	return err
+}
+
+func publishOnce(ctx context.Context, broker, queue string, body []byte) error {
+	conn, err := Dial(ctx, broker, "natrix report")
+	if err != nil {
+		return err
+	}
+	defer conn.CloseDeadline(time.Now().Add(time.Second))
+	if err := ensure(conn, queue, nil); err != nil {
+		return err
+	}
+	p, err := newPublisher(conn)
+	if err != nil {
+		return err
+	}
+	return p.publish(ctx, queue, body)
 }
 
 // publish sends a durable message and returns once the broker has it in the queue.

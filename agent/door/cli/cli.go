@@ -119,13 +119,17 @@ var forms = map[string]func(io.Writer, command.Result) error{
 
 // document is the original's form: a header, one line of JSON, a footer.
 func document(w io.Writer, r command.Result) error {
+	_, err := fmt.Fprintf(w, "%s\n%s\n%s\n", header(r.Command.Name), command.Encode(r), strings.Repeat("=", 54))
+	return err
+}
+
+// header is the original's line above a result, name by name as it counted them.
+func header(name string) string {
 	left, right := 18, 24
-	if r.Command.Name == "dns" {
+	if name == "dns" {
 		left, right = 21, 22
 	}
-	_, err := fmt.Fprintf(w, "%s%s EXECUTE%s\n%s\n%s\n",
-		strings.Repeat("=", left), strings.ToUpper(r.Command.Name), strings.Repeat("=", right), command.Encode(r), strings.Repeat("=", 54))
-	return err
+	return strings.Repeat("=", left) + strings.ToUpper(name) + " EXECUTE" + strings.Repeat("=", right)
 }
 
 func text(w io.Writer, r command.Result) error {
