@@ -25,12 +25,12 @@ func (c *controls) add32(level, typ int, value uint32) {
 	binary.NativeEndian.PutUint32(c.message(level, typ, 4), value)
 }
 
-// addSource appends the link and source address of a packet: struct in_pktinfo
-// (ip(7)) or in6_pktinfo (ipv6(7)).
-func (c *controls) addSource(six bool, way route) {
+// addWay appends the link of a packet, and its source if that is wanted:
+// struct in_pktinfo (ip(7)) or in6_pktinfo (ipv6(7)).
+func (c *controls) addWay(six bool, way route, source bool) {
 	if six {
 		b := c.message(unix.IPPROTO_IPV6, unix.IPV6_PKTINFO, unix.SizeofInet6Pktinfo)
-		if way.src.IsValid() {
+		if source {
 			src := way.src.As16()
 			copy(b, src[:])
 		}
@@ -39,7 +39,7 @@ func (c *controls) addSource(six bool, way route) {
 	}
 	b := c.message(unix.IPPROTO_IP, unix.IP_PKTINFO, unix.SizeofInet4Pktinfo)
 	binary.NativeEndian.PutUint32(b, uint32(way.index))
-	if way.src.IsValid() {
+	if source {
 		src := way.src.As4()
 		copy(b[4:], src[:])
 	}

@@ -360,3 +360,115 @@ func TestNetnsCloseEndsRequests(t *testing.T) {
 		t.Errorf("after close: got %v, want closed", err)
 	}
 }
+
+// Two ways to h2, of which each request chooses one:
+//
+//	     1 ┌── a ──┐ 3
+//	h1 ────┤       ├──── h2
+//	     2 └── b ──┘ 4
+func TestNetnsLink(t *testing.T) {
+	n := nettest.New(t)
+	h1, a, b, h2 := n.Host("h1"), n.Host("a"), n.Host("b"), n.Host("h2")
+	n.Connect(h1, a)
+	n.Connect(h1, b)
+	n.Connect(a, h2)
+	n.Connect(b, h2)
+	n.Route()
+	e := open(t, h1, Options{})
+	target4, target6 := addr("198.51.100.1"), addr("2001:db8::1")
+	routes := map[*nettest.Host][]netip.Addr{
+		h1: {addr("10.0.1.2"), addr("10.0.2.2"), addr("fd00:0:0:1::2"), addr("fd00:0:0:2::2")},
+		a:  {addr("10.0.3.2"), addr("fd00:0:0:3::2")},
+		b:  {addr("10.0.4.2"), addr("fd00:0:0:4::2")},
+	}
+	for h, via := range routes {
+		h.AddRoute(netip.MustParsePrefix("198.51.100.0/24"), unix.RTN_UNICAST, via[:len(via)/2]...)
+		h.AddRoute(netip.MustParsePrefix("2001:db8::/48"), unix.RTN_UNICAST, via[len(via)/2:]...)
+	}
+	for link, hop := range map[string][2]string{"a": {"10.0.1.2", "fd00:0:0:1::2"}, "b": {"10.0.2.2", "fd00:0:0:2::2"}} {
+		for p := ICMP; p <= SCTP; p++ {
+			for i, dst := range []netip.Addr{target4, target6} {
+				for flow := range uint16(4) {
+					r := do(t, e, Request{Protocol: p, Dst: dst, Link: link, TTL: 1, Flow: flow})
+					if r.Kind != TTLExpired || r.From != addr(hop[i]) {
+						t.Errorf("%s to %s by %s: got %+v, want ttl expired at %s", p, dst, link, r, hop[i])
+					}
+				}
+				if r := do(t, e, Request{Dst: dst, Link: link, TTL: 1, Size: 5000}); r.Kind != TTLExpired || r.From != addr(hop[i]) {
+					t.Errorf("in fragments to %s by %s: got %+v, want ttl expired at %s", dst, link, r, hop[i])
+				}
+			}
+		}
+	}
+}
+
+func TestNetnsLinkLocal(t *testing.T) {
+	hosts := nettest.Chain(t, "h1", "h2")
+	e := open(t, hosts[0], Options{})
+	link, err := hosts[1].Netlink.LinkByName("h1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addrs, err := hosts[1].Netlink.AddrList(link, unix.AF_INET6)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range addrs {
+		local, _ := netip.AddrFromSlice(a.IP)
+		if !local.IsLinkLocalUnicast() {
+			continue
+		}
+		dst := local.WithZone("h2")
+		for p, want := range map[Protocol]Kind{ICMP: EchoReply, UDP: PortUnreachable, TCP: TCPClosed} {
+			if r := do(t, e, Request{Protocol: p, Dst: dst}); r.Kind != want || r.From != dst {
+				t.Errorf("%s: got %+v, want %s from %s", p, r, want, dst)
+			}
+		}
+		return
+	}
+	t.Errorf("got addresses %v, none of them link-local", addrs)
+}
+
+// The routes of a running host change, and the engine follows.
+func TestNetnsRoutesChange(t *testing.T) {
+	hosts := nettest.Chain(t, "h1", "r1", "h2")
+	e := open(t, hosts[0], Options{})
+	udp := Request{Protocol: UDP, Dst: hosts[2].Addr4}
+	if r := do(t, e, udp); r.Kind != PortUnreachable {
+		t.Fatalf("got %+v, want port unreachable", r)
+	}
+	hosts[0].Unplug("r1")
+	if _, err := e.Do(t.Context(), udp); !errors.Is(err, unix.ENETUNREACH) {
+		t.Errorf("unplugged: got %v, want ENETUNREACH", err)
+	}
+}
+
+// A receive buffer that is too small shows as such, not only as loss.
+func TestNetnsOverflow(t *testing.T) {
+	e := open(t, nettest.NewHost(t, "h"), Options{Buffer: 1})
+	s := e.NewStream(1000)
+	requests, results := make([]Request, 1000), make([]Result, 1000)
+	for i := range requests {
+		requests[i] = Request{Dst: addr("127.0.0.1"), Size: 1000, Timeout: 100 * time.Millisecond}
+	}
+	s.Submit(requests)
+	lost := 0
+	for {
+		n, err := s.Wait(t.Context(), results)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n == 0 {
+			break
+		}
+		for _, r := range results[:n] {
+			if r.Reply.Kind == NoReply {
+				lost++
+			}
+		}
+	}
+	do(t, e, Request{Dst: addr("127.0.0.1")}) // brings the last count
+	if n := e.Stats().Overflow; n == 0 || lost == 0 {
+		t.Errorf("got %d packets lost, %d overflows, want both", lost, n)
+	}
+}

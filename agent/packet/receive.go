@@ -8,7 +8,8 @@ import (
 type arrival struct {
 	sighting
 	stamps stamps
-	link   int // index, for link-local senders
+	link   int    // index of the link that it came by
+	zone   string // name of the link, if the sender's address needs one
 }
 
 // receive takes answers from the sockets until the poller is woken to stop.
@@ -48,7 +49,7 @@ func (e *Engine) receive() {
 func (e *Engine) take(got []arrival, m moment, r *receiver) {
 	for i := range got { // before the lock: it may ask the kernel for a name
 		if a := &got[i]; a.from.IsLinkLocalUnicast() && a.from.Is6() {
-			a.from = a.from.WithZone(e.routes.zone(a.link))
+			a.zone = e.routes.zone(a.link)
 		}
 	}
 	e.mu.Lock()
@@ -97,7 +98,7 @@ func (e *Engine) answer(f *flight, a *arrival, m moment) {
 // reply turns an arrival into what the user gets.
 func (a *arrival) reply(f *flight) Reply {
 	r := Reply{
-		Kind: a.kind, From: a.from, ICMPType: a.icmpType, ICMPCode: a.icmpCode,
+		Kind: a.kind, From: a.from.WithZone(a.zone), ICMPType: a.icmpType, ICMPCode: a.icmpCode,
 		TTL: a.ttl, Size: a.size, MTU: a.mtu, QuotedTTL: -1, QuotedTOS: -1,
 	}
 	if a.quoted {

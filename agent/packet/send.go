@@ -146,11 +146,12 @@ func (e *Engine) send(s *sender) {
 	}
 	e.launch(s.flights[:s.n])
 	s.sending.Store(true)
-	for done := 0; done < s.n; {
+	for done, waits := 0, 0; done < s.n; {
 		n, err := s.write(done)
-		if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.ENOBUFS) {
-			e.collect(s) // unread stamps count against the socket too
+		if errors.Is(err, unix.EAGAIN) && waits < maxWaits {
+			e.collect(s) // unread stamps wake the poll too
 			s.wait()
+			waits++
 			continue
 		}
 		e.book(s, done, n, err)

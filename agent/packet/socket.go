@@ -19,6 +19,7 @@ const (
 	controlSize = 192       // bytes of control messages per packet
 	arenaSize   = 128 << 10 // bytes of packets per batch, at least one of MaxSize
 	maxUnread   = 4096      // packets sent before their stamps are read even if nothing is answered
+	maxWaits    = 1000      // for room in a send buffer, of a millisecond each, before packets fail
 )
 
 // batch is the memory of one sendmmsg or recvmmsg call.
@@ -359,8 +360,15 @@ func (s *sender) describe(c *controls, r *Request, way route) {
 	if r.Mark != 0 {
 		c.add32(unix.SOL_SOCKET, unix.SO_MARK, r.Mark)
 	}
-	if way.index != 0 || r.Src.IsValid() || s.fragment && way.src.IsValid() {
-		c.addSource(s.six, way)
+	// The source is for the kernel to route by. It has a price: with a source,
+	// IPv6 takes the link of a route with several next hops for a mere wish
+	// (ip6_route_output_flags). The packet has the right source in any case.
+	source := r.Src.IsValid() || s.fragment && way.src.IsValid()
+	if s.six && way.index != 0 {
+		source = s.fragment && r.Src.IsValid()
+	}
+	if way.index != 0 || source {
+		c.addWay(s.six, way, source)
 	}
 	if !s.fragment {
 		return
@@ -389,8 +397,7 @@ func (s *sender) write(i int) (int, error) {
 	}
 }
 
-// wait blocks until the socket may take more, at most a moment: a full queue
-// of the link's is not announced.
+// wait blocks until the socket may take more, at most a millisecond.
 func (s *sender) wait() {
 	_, _ = unix.Poll([]unix.PollFd{{Fd: int32(s.fd), Events: unix.POLLOUT}}, 1)
 }

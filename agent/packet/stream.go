@@ -14,6 +14,8 @@ type Result struct {
 // Stream sends many packets and collects what they met. One goroutine may
 // submit while another waits.
 //
+// Wait, called until it returns 0, brings every result.
+//
 // Besides one Result per Request a Stream returns late and duplicate answers
 // as they come, flagged, as long as it has room for them.
 type Stream struct {
