@@ -114,6 +114,8 @@ func (v Service) String() string {
 	state := fmt.Sprintf("running for %v", v.For.Round(time.Second))
 	if v.PID == 0 {
 		state = fmt.Sprintf("not running for %v", v.For.Round(time.Second))
+	} else if bytes, ok := resident(v.PID); ok {
+		state += fmt.Sprintf(", %.1f MiB", float64(bytes)/(1<<20))
 	}
 	if v.Restarts > 0 {
 		state += fmt.Sprintf(", restarted %d times", v.Restarts)
@@ -122,6 +124,17 @@ func (v Service) String() string {
 		state += ", ended last with " + v.Last
 	}
 	return state
+}
+
+// resident is the memory that a process has now (proc_pid_statm(5)).
+func resident(pid int) (bytes int, ok bool) {
+	statm, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+	if err != nil {
+		return 0, false
+	}
+	var size, pages int
+	n, _ := fmt.Sscan(string(statm), &size, &pages)
+	return pages * os.Getpagesize(), n == 2
 }
 
 // clockState is what the kernel was told by whoever keeps its clock right.
