@@ -66,6 +66,28 @@ func (t CPUTimes) Usage(earlier CPUTimes) Usage {
 	}
 }
 
+// CoreUsage is how one processor spent its time.
+type CoreUsage struct {
+	ID int
+	Usage
+}
+
+// CoreUsages returns how the time since an earlier reading was shared out on
+// each processor. One that was off line in either of them is missing.
+func (s Stat) CoreUsages(earlier Stat) []CoreUsage {
+	before := make(map[int]CPUTimes, len(earlier.Cores))
+	for _, c := range earlier.Cores {
+		before[c.ID] = c.CPUTimes
+	}
+	var all []CoreUsage
+	for _, c := range s.Cores {
+		if t, ok := before[c.ID]; ok {
+			all = append(all, CoreUsage{c.ID, c.Usage(t)})
+		}
+	}
+	return all
+}
+
 // Stat reads /proc/stat.
 func (m Machine) Stat() (Stat, error) {
 	b, err := m.read("proc/stat")

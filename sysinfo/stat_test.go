@@ -2,6 +2,7 @@ package sysinfo
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -66,5 +67,22 @@ func TestStatOfOldKernel(t *testing.T) {
 	want := CPUTimes{User: tick, Nice: 2 * tick, System: 3 * tick, Idle: 4 * tick, IOWait: 5 * tick, IRQ: 6 * tick, SoftIRQ: 7 * tick}
 	if !ok || s.Total != want || s.Boot.Unix() != 1557980000 {
 		t.Errorf("got %+v, %v, want %+v", s, ok, want)
+	}
+}
+
+// cpu1 is unplugged, cpu2 plugged in, and cpu3 stands still between two readings.
+func TestCoreUsagesOfCoresThatComeAndGo(t *testing.T) {
+	read := func(text string) Stat {
+		s, ok := parseStat([]byte(text))
+		if !ok {
+			t.Fatalf("no cpu line in %q", text)
+		}
+		return s
+	}
+	earlier := read("cpu 0 0 0 0\ncpu0 10 0 0 10\ncpu1 5 0 0 5\ncpu3 7 0 0 7\n")
+	later := read("cpu 0 0 0 0\ncpu0 11 0 0 13\ncpu2 1 0 0 1\ncpu3 7 0 0 7\n")
+	want := []CoreUsage{{0, Usage{Busy: .25, User: .25}}, {3, Usage{}}}
+	if got := later.CoreUsages(earlier); !slices.Equal(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
 	}
 }

@@ -88,9 +88,9 @@ func (t Throttling) String() string {
 	return strings.Join(all, ", ")
 }
 
-// Throttling reads the firmware's flags. Kernels of the Raspberry Pi show all
-// of them; upstream ones the alarm for low voltage only (raspberrypi-hwmon).
-// Other machines have no such thing, which is an error.
+// Throttling reads the firmware's flags. Older kernels of the Raspberry Pi tree
+// show all of them; upstream and later ones only the alarm for low voltage
+// (raspberrypi-hwmon). Other machines have no such thing, which is an error.
 func (m Machine) Throttling() (Throttling, error) {
 	if s, err := m.line("sys/devices/platform/soc/soc:firmware/get_throttled"); err == nil {
 		if bits, err := strconv.ParseUint(strings.TrimPrefix(s, "0x"), 16, 32); err == nil {

@@ -230,3 +230,19 @@ func keys(t *testing.T, document []byte) string {
 	walk("", v)
 	return strings.Join(all, " ")
 }
+
+func TestFirstMACPrefersHardware(t *testing.T) {
+	a, b, c := net.HardwareAddr{2, 0, 0, 0, 0, 1}, net.HardwareAddr{2, 0, 0, 0, 0, 2}, net.HardwareAddr{2, 0, 0, 0, 0, 3}
+	for _, tt := range []struct {
+		links []netif.Link
+		want  string
+	}{
+		{[]netif.Link{{MAC: a, PermanentMAC: a, Driver: "bridge"}, {MAC: b, PermanentMAC: c, Driver: "device"}}, "020000000003"},
+		{[]netif.Link{{Driver: "device"}, {MAC: a, Driver: "veth"}, {MAC: b, Driver: "device"}}, "020000000001"},
+		{nil, ""},
+	} {
+		if got := firstMAC(tt.links); got != tt.want {
+			t.Errorf("got %q of %+v, want %q", got, tt.links, tt.want)
+		}
+	}
+}
