@@ -53,7 +53,7 @@ func Run(ctx context.Context, c Config) error {
 	logPhase(log, "init", at)
 	settings, err := c.Settings()
 	try("read the settings", err)
-	try("quieten the kernel", quietKernel())
+	try("quieten the kernel", quietKernel("/proc/sys/kernel/printk"))
 	try("keep Ctrl-Alt-Del from resetting", unix.Reboot(unix.LINUX_REBOOT_CMD_CAD_OFF))
 	try("name the host", nameHost(settings.Hostname))
 	try("set PATH", os.Setenv("PATH", "/bin:/sbin:/usr/bin:/usr/sbin"))

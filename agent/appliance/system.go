@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/vishvananda/netlink"
@@ -65,15 +66,22 @@ func mountAll() error {
 }
 
 // quietKernel keeps all but the kernel's errors off the consoles, where a
-// person types. dmesg has the rest.
-func quietKernel() error {
-	const consoleLevel, errorsOnly = 8, 4 // SYSLOG_ACTION_CONSOLE_LEVEL, below KERN_WARNING
-	// The level is the length of a buffer that the kernel does not look at.
-	_, _, errno := unix.Syscall(unix.SYS_SYSLOG, consoleLevel, 0, errorsOnly)
-	if errno != 0 {
-		return os.NewSyscallError("syslog", errno)
+// person types; dmesg has the rest. A kernel that was told to be quieter still
+// stays so (Documentation/admin-guide/sysctl/kernel.rst, printk).
+func quietKernel(printk string) error {
+	const errorsOnly = 4 // levels below it are shown
+	b, err := os.ReadFile(printk)
+	if err != nil {
+		return err
 	}
-	return nil
+	var level int
+	if _, err := fmt.Sscan(string(b), &level); err != nil {
+		return fmt.Errorf("%s: %w", printk, err)
+	}
+	if level <= errorsOnly {
+		return nil
+	}
+	return os.WriteFile(printk, []byte(strconv.Itoa(errorsOnly)), 0)
 }
 
 // nameHost gives the machine the name that it was configured with. Otherwise
