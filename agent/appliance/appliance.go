@@ -65,6 +65,9 @@ func Run(ctx context.Context, c Config) error {
 	m.wait.Go(func() {
 		defer close(started)
 		try("load modules", loadModules("/lib/modules/load"))
+		if settings.Watchdog { // whose driver may be a module
+			try("watchdog", m.feed("/dev/watchdog"))
+		}
 		try("loopback", bringUp("lo"))
 		try("wait for entropy", waitForEntropy())
 		m.keep("network", c.Network)
@@ -75,9 +78,6 @@ func Run(ctx context.Context, c Config) error {
 	select {
 	case <-started:
 	case <-time.After(2 * time.Second):
-	}
-	if settings.Watchdog { // its driver may be a module
-		try("watchdog", m.feed("/dev/watchdog"))
 	}
 	m.keepShells(c.Shell)
 

@@ -18,10 +18,10 @@ type machine struct {
 	wait sync.WaitGroup // for all that ends with ctx
 
 	screens map[string]*screen // by the name of the console
-	dog     *dog               // nil if there is none
 
 	mu       sync.Mutex
 	services []*service
+	dog      *dog // nil if there is none
 }
 
 func newMachine(ctx context.Context, j *journal, log *slog.Logger) *machine {
@@ -44,7 +44,5 @@ func (m *machine) close() {
 	m.stop()
 	m.wait.Wait()
 	m.children.close()
-	if m.dog != nil {
-		m.dog.disarm()
-	}
+	m.disarm()
 }

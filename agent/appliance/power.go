@@ -42,9 +42,7 @@ func (m *machine) shutDown(o order) error {
 	for _, s := range m.screens {
 		within(time.Second, s.flush)
 	}
-	if m.dog != nil {
-		m.dog.disarm()
-	}
+	m.disarm()
 	unix.Sync()
 	unmountDisks()
 	command := unix.LINUX_REBOOT_CMD_RESTART

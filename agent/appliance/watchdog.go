@@ -33,8 +33,11 @@ func (m *machine) feed(device string) error {
 	if err != nil {
 		return err
 	}
-	m.dog = &dog{f, make(chan struct{}), make(chan struct{})}
-	go m.dog.feed()
+	d := &dog{f, make(chan struct{}), make(chan struct{})}
+	go d.feed()
+	m.mu.Lock()
+	m.dog = d
+	m.mu.Unlock()
 	if err := unix.IoctlSetPointerInt(int(f.Fd()), unix.WDIOC_SETTIMEOUT, int(biteAfter.Seconds())); err != nil {
 		return fmt.Errorf("set timeout: %w", err) // it keeps its own, which is rarely shorter
 	}
@@ -56,9 +59,15 @@ func (d *dog) feed() {
 }
 
 // disarm stops the watchdog, as far as its driver lets it be stopped.
-func (d *dog) disarm() {
-	close(d.closing)
-	<-d.done
-	d.device.WriteString("V") // the magic character
-	d.device.Close()
+func (m *machine) disarm() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.dog == nil {
+		return
+	}
+	close(m.dog.closing)
+	<-m.dog.done
+	m.dog.device.WriteString("V") // the magic character
+	m.dog.device.Close()
+	m.dog = nil
 }
