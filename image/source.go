@@ -2,7 +2,7 @@ package image
 
 import (
 	"context"
-	"fmt"
+	"encoding/json"
 )
 
 // Source is where a board's kernel, device trees and modules come from.
@@ -19,9 +19,11 @@ type Module string
 
 // Dir returns the module's directory in the module cache.
 func (m Module) Dir(ctx context.Context, root, _ string) (string, error) {
-	dir, err := goCommand(ctx, root, nil, "list", "-m", "-f", "{{.Dir}}", string(m))
-	if err == nil && dir == "" {
-		err = fmt.Errorf("module %s is not downloaded: run go mod download %s", m, m)
+	answer, err := goCommand(ctx, root, nil, "mod", "download", "-json", string(m))
+	if err != nil {
+		return "", err
 	}
-	return dir, err
+	var module struct{ Dir string }
+	err = json.Unmarshal([]byte(answer), &module)
+	return module.Dir, err
 }
