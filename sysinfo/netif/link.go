@@ -90,6 +90,9 @@ func (l Link) first(match func(netip.Addr) bool) netip.Prefix {
 	return l.Addrs[i]
 }
 
+// hardware is the Driver of a link that the kernel did not make by itself.
+const hardware = "device"
+
 func newLink(d netlink.Link) Link {
 	a := d.Attrs()
 	l := Link{
@@ -109,7 +112,10 @@ func newLink(d netlink.Link) Link {
 			Multicast: s.Multicast, Collisions: s.Collisions,
 		}
 	}
-	dev := readDevice(sysClassNet, l.Name, l.Index)
+	var dev device
+	if l.Driver == hardware {
+		dev = readDevice(sysClassNet, l.Name, l.Index)
+	}
 	l.SpeedMbit, l.Duplex = dev.speed, dev.duplex
 	l.Kind = kind(l, a, dev.devtype)
 	return l
@@ -143,7 +149,7 @@ func kind(l Link, a *netlink.LinkAttrs, devtype string) Kind {
 }
 
 // ethernets are the link types that carry a machine's Ethernet traffic.
-var ethernets = []string{"device", "veth", "bridge", "bond", "vlan", "macvlan", "ipvlan", "team"}
+var ethernets = []string{hardware, "veth", "bridge", "bond", "vlan", "macvlan", "ipvlan", "team"}
 
 // Terminals returns the links that are terminals of a Natrix server, in order:
 // those with a MAC address, loopback excepted. Of links that share an address,
