@@ -107,6 +107,9 @@ func options(ctx context.Context, config string) (o image.Options, err error) {
 		return o, fmt.Errorf("find the source tree: %w", err)
 	}
 	o.Root = filepath.Dir(strings.TrimSpace(string(gomod)))
+	if _, err := os.Stat(filepath.Join(o.Root, "image")); err != nil {
+		return o, fmt.Errorf("find the source tree: run this in it: %w", err)
+	}
 	o.Package = "./agent/cmd/natrix"
 	o.Cache = filepath.Join(o.Root, "build/cache")
 	if config != "" {

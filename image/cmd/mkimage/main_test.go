@@ -47,6 +47,13 @@ func TestFind(t *testing.T) {
 	}
 }
 
+func TestOptionsOutsideOfTheSources(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if o, err := options(t.Context(), ""); err == nil {
+		t.Errorf("options = %+v, want an error", o)
+	}
+}
+
 // The sizes that no image exceeds, in bytes.
 const (
 	maxBinary    = 14_000_000
