@@ -83,6 +83,9 @@ func (b Basic) writeLoad(p *page) {
 }
 
 func (b Basic) writeNetworks(p *page) {
+	if len(b.Networks) == 0 {
+		p.line("Links", "none with a MAC address: no server can send commands")
+	}
 	for _, n := range b.Networks {
 		p.line("Link "+n.Link.Name, "%s %s, %s", n.Link.Kind, n.Link.MAC, state(n.Link))
 		for _, a := range n.Link.Addrs {
