@@ -114,6 +114,10 @@ func (n *Net) plugVeth(a, b *Host) {
 	}
 }
 
+// queueLen is how many packets wait in a TUN link before it loses some. The
+// kernel's 500 would lose bursts that the test did not ask to lose.
+const queueLen = 20_000
+
 func (n *Net) plugPath(a, b *Host, routers []Router) {
 	n.t.Helper()
 	if len(routers) > 99 {
@@ -130,6 +134,9 @@ func (n *Net) plugPath(a, b *Host, routers []Router) {
 		}
 	}
 	ends := [2]*os.File{a.openTUN(b.Name), b.openTUN(a.Name)}
+	for _, end := range []struct{ at, to *Host }{{a, b}, {b, a}} {
+		end.at.change(end.to.Name, func(l netlink.Link) error { return end.at.Netlink.LinkSetTxQLen(l, queueLen) })
+	}
 	run(n.t, ends, routers, n.Seed+uint64(n.cables)<<32)
 }
 
