@@ -28,8 +28,21 @@ func newClaim(name string) (claim, error) {
 
 func (c claim) release() { unix.Close(int(c)) }
 
-// claimPort claims one source port against other engines.
-func claimPort(port uint16) (claim, error) { return newClaim(fmt.Sprintf("port/%d", port)) }
+// claimPort claims one source port against other engines, which may have it
+// as such or in a block.
+func claimPort(port uint16) (claim, error) {
+	c, err := newClaim(fmt.Sprintf("port/%d", port))
+	if err != nil {
+		return -1, err
+	}
+	b, err := tryBlock(int(port / blockSize))
+	if err != nil {
+		c.release()
+		return -1, err
+	}
+	b.claim.release()
+	return c, nil
+}
 
 // block is 256 consecutive numbers that no other engine uses as ICMP
 // identifier or source port.

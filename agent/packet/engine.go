@@ -21,8 +21,7 @@ type Options struct {
 	Buffer   int // receive buffer of each socket in bytes, bounded by net.core.rmem_max without CAP_NET_ADMIN; default 8 MiB
 
 	// Unprivileged does without raw sockets even where they are allowed. Every
-	// packet then costs a ping, UDP or TCP socket, opened in the network
-	// namespace of the thread that submits it. TCP handshakes complete and are
+	// packet then costs a ping, UDP or TCP socket. TCP handshakes complete and are
 	// then reset, TCP is timed by the monotonic clock, replies lack quoted
 	// headers and extensions, late and duplicate answers go unseen, and SCTP is
 	// ErrUnsupported. Without CAP_NET_RAW this is what happens anyway.
@@ -96,6 +95,7 @@ func Open(o Options) (*Engine, error) {
 		o.Buffer = defaultBuffer
 	}
 	e := &Engine{opt: o, clock: newClock(), done: make(chan struct{}), timer: time.NewTimer(time.Hour), armed: never}
+	e.table.home = newHome()
 	if err := e.open(); err != nil {
 		e.release()
 		return nil, err
@@ -229,7 +229,7 @@ func (e *Engine) expire() {
 // giveUp ends f without an answer.
 func (e *Engine) giveUp(f *flight) {
 	e.stats.Expired++
-	e.finish(f, expired, Reply{Kind: NoReply, Sent: e.clock.time(f.sent)})
+	e.finish(f, expired, Reply{Kind: NoReply, Sent: f.departure()})
 }
 
 // arm makes the timer fire at t unless it fires earlier anyway.

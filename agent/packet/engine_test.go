@@ -209,7 +209,10 @@ func TestNetnsTooBig(t *testing.T) {
 	if _, err := e.Do(t.Context(), Request{Dst: h2.Addr4, Size: 60000, DontFragment: true}); !errors.Is(err, unix.EMSGSIZE) {
 		t.Errorf("beyond the link: got %v, want EMSGSIZE", err)
 	}
-	for _, dst := range []netip.Addr{h2.Addr4} {
+	if do(t, e, Request{Dst: h2.Addr6, Size: 1400}); do(t, e, Request{Dst: h2.Addr6, Size: 1400}).Kind != EchoReply { // h2 has to learn it too
+		t.Error("v6 now in fragments: no echo reply")
+	}
+	for _, dst := range []netip.Addr{h2.Addr4, h2.Addr6} {
 		if r := do(t, e, Request{Protocol: UDP, Dst: dst, Size: 5000}); r.Kind != PortUnreachable {
 			t.Errorf("big udp: got %+v, want port unreachable", r)
 		}
@@ -307,6 +310,29 @@ func TestNetnsErrors(t *testing.T) {
 	}
 	if n := e.Stats().InFlight; n != 0 {
 		t.Errorf("got %d in flight after errors, want 0", n)
+	}
+}
+
+// A source port belongs to one engine of a host at a time, and an engine does
+// not keep more of them than it needs.
+func TestNetnsNamedPorts(t *testing.T) {
+	h1, h2 := nettest.Line(t, nettest.Router{}, nettest.Router{})
+	e, other := open(t, h1, Options{}), open(t, h1, Options{})
+	for port := range uint16(5 * maxNamed) {
+		r := do(t, e, Request{Protocol: UDP, Dst: h2.Addr4, SrcPort: 1024 + port, DstPort: 33000, TTL: 2})
+		if r.Kind != TTLExpired {
+			t.Fatalf("port %d: got %+v, want ttl expired", 1024+port, r)
+		}
+	}
+	if n := len(e.table.named); n > maxNamed {
+		t.Errorf("got %d ports claimed, want at most %d", n, maxNamed)
+	}
+	last := uint16(1024 + 5*maxNamed - 1)
+	if _, err := other.Do(t.Context(), Request{Protocol: TCP, Dst: h2.Addr4, SrcPort: last}); !errors.Is(err, unix.EADDRINUSE) {
+		t.Errorf("port of another engine: got %v, want EADDRINUSE", err)
+	}
+	if _, err := other.Do(t.Context(), Request{Protocol: TCP, Dst: h2.Addr4, SrcPort: e.table.lanes[0].block.base() + 3}); !errors.Is(err, unix.EADDRINUSE) {
+		t.Errorf("port of another engine's block: got %v, want EADDRINUSE", err)
 	}
 }
 

@@ -14,13 +14,15 @@ func (e *Engine) match(s *sighting) *flight {
 		}
 		return nil
 	}
-	for _, ident := range s.idents {
-		if ident == 0 {
-			continue
-		}
-		if f := l.flight(ident); f != nil && f.is(s) {
-			return f
-		}
+	first, second := s.idents[0], s.idents[1]
+	if s.protocol == UDP && second != 0 {
+		first, second = second, first // a NAT rewrites checksums, but no IPv4 ids
+	}
+	if f := l.flight(first); f != nil && f.is(s) {
+		return f
+	}
+	if f := l.flight(second); f != nil && f.is(s) {
+		return f
 	}
 	if s.protocol == UDP && !s.quoted || s.protocol == SCTP {
 		return e.latest.find(conversation{s.protocol, s.peer(), s.number, s.remote})

@@ -25,8 +25,7 @@ func (e *Engine) receive() {
 		if !ok {
 			return
 		}
-		e.tx.Lock()
-		e.tx.Unlock()
+		e.awaitSender()
 		for _, i := range ready {
 			if e.plain != nil {
 				e.receivePlain(i)
@@ -45,6 +44,12 @@ func (e *Engine) receive() {
 	}
 }
 
+// awaitSender returns when the batch that is being sent, if any, has left.
+func (e *Engine) awaitSender() {
+	e.tx.Lock()
+	defer e.tx.Unlock()
+}
+
 // take books a batch of arrivals.
 func (e *Engine) take(got []arrival, m moment, r *receiver) {
 	for i := range got { // before the lock: it may ask the kernel for a name
@@ -58,18 +63,22 @@ func (e *Engine) take(got []arrival, m moment, r *receiver) {
 	e.stats.Unmatched += r.foreign()
 	for i := range got {
 		a := &got[i]
-		if f := e.match(&a.sighting); f != nil {
-			e.answer(f, a, m)
-		} else {
+		f := e.match(&a.sighting)
+		if f == nil {
 			e.stats.Unmatched++
+			continue
 		}
+		if a.kind == TooBig {
+			e.routes.stale.Store(true) // the kernel has learned a path MTU
+		}
+		e.answer(f, a, m)
 	}
 }
 
 // answer books an arrival that is of f.
 func (e *Engine) answer(f *flight, a *arrival, m moment) {
 	r := a.reply(f)
-	r.Sent = e.clock.time(f.sent)
+	r.Sent = f.departure()
 	r.RTT, r.Clock = f.rtt(a.stamps, m)
 	if r.Clock == Monotonic {
 		e.stats.Unstamped++
@@ -119,12 +128,13 @@ func (f *flight) differs(s *sighting) bool {
 	return !s.short && (s.number != f.sport || s.idents[0] != 0 && s.idents[0] != f.ident)
 }
 
-// overtaken reports whether a packet sent later to f's destination has been
+// overtaken reports whether a packet sent later the same way has been
 // answered before, and remembers f's answer for the next.
 func (e *Engine) overtaken(f *flight) bool {
-	o := &e.orders[hash(f.dst)%uint32(len(e.orders))]
-	if o.dst != f.dst || o.protocol != f.protocol {
-		*o = order{f.dst, f.protocol, f.order}
+	way := orderKey{f.dst, f.protocol, f.ttl}
+	o := &e.orders[(hash(f.dst)+uint32(f.ttl))%uint32(len(e.orders))]
+	if o.way != way {
+		*o = order{way, f.order}
 		return false
 	}
 	if f.order < o.last {
@@ -134,12 +144,17 @@ func (e *Engine) overtaken(f *flight) bool {
 	return false
 }
 
-// order is the last packet to a destination that was answered. The table of
-// these has a fixed size: an entry that two destinations fight for misses reordering, it never invents it.
+// order is the last packet of its way that was answered. The table of these
+// has a fixed size: an entry that two ways fight for misses reordering, it never invents it.
 type order struct {
+	way  orderKey
+	last uint64
+}
+
+type orderKey struct {
 	dst      netip.Addr
 	protocol Protocol
-	last     uint64
+	ttl      uint8 // with another TTL another router answers
 }
 
 const orders = 1024

@@ -111,7 +111,7 @@ type Reply struct {
 	Clock Clock
 	From  netip.Addr    // who answered; with a zone if it is link-local
 	RTT   time.Duration // by Clock; wall-clock steps do not change it
-	Sent  time.Time     // departure, read from this process's clock
+	Sent  time.Time     // departure, by the wall clock of that moment
 
 	ICMPType, ICMPCode uint8 // of an ICMP answer
 	TTL                int   // left in the answer; -1 unknown
@@ -130,7 +130,7 @@ type Reply struct {
 
 	Late       bool // the answer came after NoReply was given
 	Duplicate  bool // an answer to this packet had already come
-	OutOfOrder bool // a later packet to this destination was answered earlier
+	OutOfOrder bool // a later packet to this destination with the same TTL was answered earlier
 }
 
 // Label is one entry of an MPLS label stack (RFC 3032 section 2.1).

@@ -95,6 +95,9 @@ func (r *Request) complete() error {
 	if r.Timeout == 0 {
 		r.Timeout = DefaultTimeout
 	}
+	if r.Protocol == ICMP {
+		r.SrcPort, r.DstPort = 0, 0
+	}
 	if r.DstPort == 0 && (r.Protocol == TCP || r.Protocol == SCTP) {
 		r.DstPort = DefaultPort
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"sync"
+	"sync/atomic"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -29,6 +30,8 @@ type routeKey struct {
 // routes looks routes up in the kernel and remembers them until the kernel
 // says that a route, an address or a link has changed.
 type routes struct {
+	stale atomic.Bool // what is known may be out of date although the kernel did not announce it
+
 	mu     sync.Mutex
 	handle *netlink.Handle
 	events int // netlink socket, becomes readable on any change
@@ -82,7 +85,7 @@ func (r *routes) refresh() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var b [1]byte
-	changed := len(r.known) >= maxRoutes
+	changed := len(r.known) >= maxRoutes || r.stale.Swap(false)
 	for {
 		_, err := unix.Read(r.events, b[:])
 		if err == unix.EAGAIN || err == unix.EWOULDBLOCK {

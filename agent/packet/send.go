@@ -76,6 +76,7 @@ func (e *Engine) register(s *Stream, r *Request, way route) (*flight, error) {
 	}
 	f.sink, f.tag = s, r.Tag
 	f.protocol, f.dst, f.src, f.timeout = r.Protocol, r.Dst.WithZone(""), way.src, int64(r.Timeout)
+	f.ttl = uint8(r.TTL)
 	f.sport, f.dport = f.lane.ports(r, f.ident)
 	f.seq = rand.Uint32()<<16 | uint32(f.ident)
 	s.newest = f

@@ -15,8 +15,6 @@ func newClock() clock { return clock{time.Now()} }
 
 func (c clock) monotonic() int64 { return int64(time.Since(c.start)) }
 
-func (c clock) time(t int64) time.Time { return c.start.Add(time.Duration(t)) }
-
 // offset is wall clock minus engine clock at one moment. Between two moments
 // it changes when somebody steps the wall clock, and only then: slewing moves both.
 type offset struct {
@@ -58,6 +56,9 @@ type moment struct {
 	now    int64
 	offset offset
 }
+
+// departure is when f left, on the wall clock as it was then.
+func (f *flight) departure() time.Time { return time.Unix(0, f.sent+f.offset.ns) }
 
 // rtt measures f's round trip, with the best clock that saw both ends of it.
 // Kernel stamps are on the wall clock, so they do not count if it was stepped meanwhile.

@@ -2,6 +2,7 @@ package packet
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 )
 
@@ -23,8 +24,9 @@ type flight struct {
 	tag  uint64
 
 	dst, src     netip.Addr // without zone; src is the zero Addr if the kernel chose
-	sport, dport uint16     // ICMP: sport is the identifier, dport 0
-	seq          uint32     // TCP sequence number, SCTP initiate tag
+	ttl          uint8
+	sport, dport uint16 // ICMP: sport is the identifier, dport 0
+	seq          uint32 // TCP sequence number, SCTP initiate tag
 	ident        uint16
 	protocol     Protocol
 	state        state
@@ -39,8 +41,9 @@ type flight struct {
 	prev, next *flight
 	slot       int32 // in the wheel, -1 outside
 
-	lane *lane // whose ident it is
-	fd   int   // its own socket, without privilege only
+	lane  *lane  // whose ident it is
+	named *named // its source port, if the request named one
+	fd    int    // its own socket, without privilege only
 }
 
 // A lane tells packets apart by 16-bit idents, which are ICMP sequence number,
@@ -98,18 +101,28 @@ func (l *lane) number() uint16 { return l.block.base() + l.round%blockSize }
 
 // table is every flight of an engine.
 type table struct {
-	lanes  []*lane
-	claims map[uint16]claim // source ports that requests named, held until release
-	aloft  int              // flights staged or flying
+	home  home
+	lanes []*lane
+	named map[uint16]*named
+	aloft int // flights staged or flying
 }
+
+// named is a source port outside of the engine's blocks that requests have
+// named. It stays claimed after use, for late answers, until maxNamed need its place.
+type named struct {
+	claim claim
+	aloft int
+}
+
+const maxNamed = 64
 
 // take returns a flight for a request from the given source port, 0 for any,
 // and whether that made new numbers ours.
 func (t *table) take(port uint16) (f *flight, fresh bool, err error) {
 	l := t.lanes[len(t.lanes)-1]
+	var n *named
 	if port != 0 {
-		fresh, err = t.claim(port)
-		l = t.lane(port)
+		n, l, fresh, err = t.name(port)
 	} else if l.aloft >= laneFull {
 		l, fresh, err = t.roomy()
 	}
@@ -119,8 +132,12 @@ func (t *table) take(port uint16) (f *flight, fresh bool, err error) {
 	if l.aloft >= laneFull {
 		return nil, false, ErrTooMany
 	}
+	f = l.take()
 	t.aloft++
-	return l.take(), fresh, nil
+	if f.named = n; n != nil {
+		n.aloft++
+	}
+	return f, fresh, nil
 }
 
 // roomy returns a lane with room, a new one if need be.
@@ -141,6 +158,9 @@ func (t *table) land(f *flight, s state) {
 	if f.state == staged || f.state == flying {
 		t.aloft--
 		f.lane.aloft--
+		if f.named != nil {
+			f.named.aloft--
+		}
 	}
 	f.state = s
 }
@@ -150,7 +170,7 @@ func (t *table) numbers() (n numbers) {
 	for _, l := range t.lanes {
 		n.blocks = append(n.blocks, l.block.index)
 	}
-	for p := range t.claims {
+	for p := range t.named {
 		n.ports = append(n.ports, p)
 	}
 	return n
@@ -158,11 +178,17 @@ func (t *table) numbers() (n numbers) {
 
 // grow adds a lane.
 func (t *table) grow() error {
-	b, err := claimBlock()
+	var b block
+	err := t.home.do(func() (err error) {
+		b, err = claimBlock()
+		return err
+	})
 	if err != nil {
 		return err
 	}
-	t.lanes = append(t.lanes, &lane{block: b})
+	// Engines start anywhere, because some routers quote so little that the
+	// ident alone tells their packets apart.
+	t.lanes = append(t.lanes, &lane{block: b, last: uint16(rand.Uint32())})
 	return nil
 }
 
@@ -173,26 +199,45 @@ func (t *table) lane(number uint16) *lane {
 			return l
 		}
 	}
-	if _, ok := t.claims[number]; ok {
+	if _, ok := t.named[number]; ok {
 		return t.lanes[0]
 	}
 	return nil
 }
 
-// claim makes a source port that a request names ours.
-func (t *table) claim(port uint16) (fresh bool, err error) {
-	if t.lane(port) != nil {
-		return false, nil
+// name makes a source port that a request names ours.
+func (t *table) name(port uint16) (n *named, l *lane, fresh bool, err error) {
+	if l := t.lane(port); l != nil {
+		return t.named[port], l, false, nil
 	}
-	c, err := claimPort(port)
+	if len(t.named) >= maxNamed && !t.unname() {
+		return nil, nil, false, fmt.Errorf("source port %d: %w", port, ErrTooMany)
+	}
+	n = new(named)
+	err = t.home.do(func() (err error) {
+		n.claim, err = claimPort(port)
+		return err
+	})
 	if err != nil {
-		return false, fmt.Errorf("source port %d: %w", port, err)
+		return nil, nil, false, fmt.Errorf("source port %d: %w", port, err)
 	}
-	if t.claims == nil {
-		t.claims = make(map[uint16]claim)
+	if t.named == nil {
+		t.named = make(map[uint16]*named)
 	}
-	t.claims[port] = c
-	return true, nil
+	t.named[port] = n
+	return n, t.lanes[0], true, nil
+}
+
+// unname gives up the named ports that are not in use, and says whether there were any.
+func (t *table) unname() (some bool) {
+	for port, n := range t.named {
+		if n.aloft == 0 {
+			n.claim.release()
+			delete(t.named, port)
+			some = true
+		}
+	}
+	return some
 }
 
 func (t *table) each(do func(*flight)) {
@@ -212,8 +257,9 @@ func (t *table) release() {
 	for _, l := range t.lanes {
 		l.block.claim.release()
 	}
-	for _, c := range t.claims {
-		c.release()
+	for _, n := range t.named {
+		n.claim.release()
 	}
-	t.lanes, t.claims = nil, nil
+	t.lanes, t.named = nil, nil
+	t.home.close()
 }

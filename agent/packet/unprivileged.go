@@ -26,8 +26,7 @@ type unprivileged struct {
 	control [512]byte
 }
 
-// openUnprivileged prepares for sockets that are opened packet by packet, in
-// the network namespace of the thread that submits.
+// openUnprivileged prepares for sockets that are opened packet by packet.
 func (e *Engine) openUnprivileged() {
 	e.plain = &unprivileged{flights: make(map[int]*flight)}
 }
@@ -49,7 +48,11 @@ func (e *Engine) stagePlain(s *Stream, r *Request) (*flight, error) {
 	if err != nil {
 		return f, err
 	}
-	fd, err := plainSocket(r, way)
+	var fd int
+	err = e.table.home.do(func() (err error) {
+		fd, err = plainSocket(r, way)
+		return err
+	})
 	if err != nil {
 		return f, fmt.Errorf("send to %s: %w", r.Dst, err)
 	}

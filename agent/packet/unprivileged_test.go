@@ -71,9 +71,7 @@ func TestNetnsUnprivileged(t *testing.T) {
 			{Request{Protocol: UDP, SrcPort: 4000, DstPort: 4001}, PortUnreachable, dst, Kernel},
 		} {
 			c.req.Dst = dst
-			var r Reply
-			h1.Do(func() { r = do(t, e, c.req) })
-			if r.Kind != c.want || r.From != c.from || r.Clock != c.clock || r.RTT <= 0 {
+			if r := do(t, e, c.req); r.Kind != c.want || r.From != c.from || r.Clock != c.clock || r.RTT <= 0 {
 				t.Errorf("%+v: got %+v, want %s from %s by the %s clock", c.req, r, c.want, c.from, c.clock)
 			}
 		}

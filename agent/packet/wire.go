@@ -228,8 +228,7 @@ func parseQuote(six bool, b []byte, s *sighting) bool {
 	s.quotedTTL, s.quotedTOS = ip.ttl, ip.tos
 	s.idents[1] = ip.id
 	if len(b) < 8 {
-		s.short = true
-		return ip.id != 0
+		return quotedShort(b, s)
 	}
 	switch s.protocol {
 	case ICMP:
@@ -242,6 +241,16 @@ func parseQuote(six bool, b []byte, s *sighting) bool {
 		quotedSCTP(b, s)
 	}
 	return true
+}
+
+// quotedShort makes do with less than the eight bytes that RFC 792 demands.
+func quotedShort(b []byte, s *sighting) bool {
+	if s.protocol == ICMP || len(b) < 4 {
+		s.short = true
+	} else {
+		s.number, s.remote = be.Uint16(b), be.Uint16(b[2:])
+	}
+	return s.idents[1] != 0
 }
 
 // ipHeader is what matters of an IP header of either version.
