@@ -31,8 +31,12 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// versionEnv sets the version that a test program called mtr-packet claims.
-const versionEnv = "NATRIX_TEST_MTR_VERSION"
+// What a test program called mtr-packet is told: the version to claim, and
+// whether to offer SCTP that the kernel does not have.
+const (
+	versionEnv = "NATRIX_TEST_MTR_VERSION"
+	sctpEnv    = "NATRIX_TEST_MTR_SCTP"
+)
 
 func serveProcess() error {
 	parent := os.Getppid()
@@ -49,7 +53,7 @@ func serveProcess() error {
 		return err
 	}
 	in, out := Stdio()
-	return Serve(context.Background(), Config{Version: version, Parent: parent}, e, in, out)
+	return Serve(context.Background(), Config{Version: version, Parent: parent, RawSCTP: os.Getenv(sctpEnv) != ""}, e, in, out)
 }
 
 // implementation is an mtr-packet to run.
