@@ -82,7 +82,8 @@ func pi(t *testing.T) Advance {
 		Hostname: "pi-b827ebf94174",
 		Networks: []Network{{
 			Link: netif.Link{Name: "eth0", Index: 2, MAC: mac("b8:27:eb:f9:41:74"), Kind: netif.Wired, Up: true, Carrier: true, SpeedMbit: 100, Duplex: "full",
-				Addrs: []netip.Prefix{netip.MustParsePrefix("192.168.31.20/24"), netip.MustParsePrefix("2001:db8::20/64")}},
+				Addrs:  []netip.Prefix{netip.MustParsePrefix("192.168.31.20/24"), netip.MustParsePrefix("2001:db8::20/64")},
+				Leases: netif.Leases{a("192.168.31.20"): 86000 * time.Second}},
 			Local:   netip.MustParsePrefix("192.168.31.20/24"),
 			Default: true, Gateway: a("192.168.31.1"), Public: a("1.2.3.4"),
 			LocalLocation:  location.Of(a("192.168.31.20")),

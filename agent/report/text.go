@@ -67,9 +67,9 @@ func (a Advance) writeHardware(p *page) {
 func (b Basic) writeLoad(p *page) {
 	s := b.Sample
 	if s.Uptime > 0 {
-		p.line("Up", "%s since %s", uptime(s.Uptime), s.Stat.Boot.UTC().Format(time.DateTime+" UTC"))
+		p.line("Up", "%s since %s", span(s.Uptime), s.Stat.Boot.UTC().Format(time.DateTime+" UTC"))
 	}
-	p.line("Busy", "%.0f %% over %s, load %.2f %.2f %.2f", 100*s.Usage.Busy, uptime(s.Over), s.Load.One, s.Load.Five, s.Load.Fifteen)
+	p.line("Busy", "%.0f %% over %s, load %.2f %.2f %.2f", 100*s.Usage.Busy, span(s.Over), s.Load.One, s.Load.Five, s.Load.Fifteen)
 	p.line("Memory", "%s of %s used", size(s.Memory.Used()), size(s.Memory.Total))
 	if s.Memory.SwapTotal > 0 {
 		p.line("Swap", "%s of %s used", size(s.Memory.SwapUsed()), size(s.Memory.SwapTotal))
@@ -89,7 +89,7 @@ func (b Basic) writeNetworks(p *page) {
 	for _, n := range b.Networks {
 		p.line("Link "+n.Link.Name, "%s %s, %s", n.Link.Kind, n.Link.MAC, state(n.Link))
 		for _, a := range n.Link.Addrs {
-			p.line("", "%s", a)
+			p.line("", "%s%s", a, lent(n.Link.Leases[a.Addr()]))
 		}
 		if n.Gateway.IsValid() {
 			p.line("", "gateway %s%s", n.Gateway, map[bool]string{true: ", default route"}[n.Default])
@@ -101,6 +101,13 @@ func (b Basic) writeNetworks(p *page) {
 			p.line("", "reaches %s", reached(n))
 		}
 	}
+}
+
+func lent(left time.Duration) string {
+	if left == 0 {
+		return ""
+	}
+	return ", lent for " + span(left)
 }
 
 func state(l netif.Link) string {
@@ -161,8 +168,8 @@ func wear(known bool, used int, reserve string) string {
 	return strings.TrimRight(fmt.Sprintf(", %d %% of its life used, reserve %s", used, reserve), " ")
 }
 
-// uptime rounds to what a person wants to know.
-func uptime(d time.Duration) string {
+// span rounds to what a person wants to know.
+func span(d time.Duration) string {
 	days := d / (24 * time.Hour)
 	switch {
 	case days > 0:

@@ -2,9 +2,11 @@ package netif
 
 import (
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -13,6 +15,9 @@ import (
 // unusable marks addresses that cannot be a source yet or any more: IPv6
 // duplicate address detection (RFC 4862) still runs or found a duplicate.
 const unusable = unix.IFA_F_TENTATIVE | unix.IFA_F_DADFAILED
+
+// forever is the lifetime of an address that lasts, INFINITY_LIFE_TIME.
+const forever = math.MaxUint32
 
 // addAddrs fills in the addresses of links, which are sorted by index.
 func addAddrs(links []Link) error {
@@ -31,6 +36,12 @@ func addAddrs(links []Link) error {
 			continue
 		}
 		l.Addrs = append(l.Addrs, p)
+		if a.ValidLft > 0 && uint32(a.ValidLft) != forever {
+			if l.Leases == nil {
+				l.Leases = make(Leases)
+			}
+			l.Leases[p.Addr()] = time.Duration(a.ValidLft) * time.Second
+		}
 		if b, ok := netip.AddrFromSlice(a.Broadcast.To4()); ok && !l.Broadcast4.IsValid() && l.Kind != Loopback {
 			l.Broadcast4 = b
 		}

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/vishvananda/netlink"
 )
@@ -34,6 +35,7 @@ type Link struct {
 	Carrier      bool           // able to pass packets: cable plugged in, radio associated
 	MTU          int            // bytes
 	Addrs        []netip.Prefix // address and prefix length, primary ones first, in the kernel's order
+	Leases       Leases         // of those addresses that are lent
 	Broadcast4   netip.Addr     // broadcast address of the first IPv4 address that has one
 	Gateway4     netip.Addr     // next hop of the best IPv4 default route through this link; zero if there is none
 	Gateway6     netip.Addr
@@ -44,6 +46,10 @@ type Link struct {
 	SignalDBm    int    // of the radio, in dBm, below 0; 0 if unknown
 	Counters     Counters
 }
+
+// Leases says how much longer addresses are valid that were lent, by DHCP or by
+// a router's advertisement. Addresses that last are not in it.
+type Leases map[netip.Addr]time.Duration
 
 // Counters are totals since the link was made.
 type Counters struct {

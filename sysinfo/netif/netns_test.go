@@ -312,3 +312,26 @@ func TestNetnsOverflowIsAChange(t *testing.T) {
 	socks[0].Close()
 	<-ended
 }
+
+func TestNetnsLeases(t *testing.T) {
+	h, _ := twoWays(t)
+	r1, err := h.Netlink.LinkByName("r1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lent, err := netlink.ParseAddr("192.0.2.7/24")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lent.ValidLft, lent.PreferedLft = 3600, 3600
+	if err := h.Netlink.AddrAdd(r1, lent); err != nil {
+		t.Fatal(err)
+	}
+	h.Do(func() {
+		got := byName(t, "r1").Leases
+		left := got[netip.MustParseAddr("192.0.2.7")]
+		if len(got) != 1 || left > time.Hour || left < time.Hour-time.Minute {
+			t.Errorf("got %v, want an hour for 192.0.2.7 alone", got)
+		}
+	})
+}

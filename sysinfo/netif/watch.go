@@ -14,8 +14,9 @@ import (
 )
 
 // Watch yields all links (see [Links]) at once, and again each time that
-// anything about them other than counters and signals has changed: a link appeared,
-// went, came up, lost its carrier, an address or default route changed.
+// anything about them other than counters, signals and the time that leases
+// have left has changed: a link appeared, went, came up, lost its carrier, an
+// address or default route changed.
 //
 // It yields states, not events, so that nothing can be lost: changes that come
 // quicker than the caller takes them, or that overflow the kernel's buffer,
@@ -91,7 +92,7 @@ func receive(sock *nl.NetlinkSocket, changed chan error) {
 	}
 }
 
-// same tells whether two links differ in counters and signals at most.
+// same tells whether two links differ in counters, signals and leases at most.
 func same(a, b Link) bool {
 	return a.Name == b.Name && a.Index == b.Index &&
 		slices.Equal(a.MAC, b.MAC) && slices.Equal(a.PermanentMAC, b.PermanentMAC) &&
