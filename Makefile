@@ -31,7 +31,7 @@ check: ## vet, unit tests and fuzz seeds: a minute, no root, no network
 	go test ./...
 
 test: packages-test check
-	NATRIX_MUST=net,rabbitmq,mtr,fping,boot go test -count=1 -p 1 -timeout 20m ./... -args -boot
+	NATRIX_MUST=net,rabbitmq,mtr,fping,boot go test -count=1 -p 1 -timeout 20m ./...
 
 fuzz: ## every fuzz target for FUZZTIME
 	image/fuzz.sh $(or $(FUZZTIME),1m)

@@ -95,7 +95,7 @@ func (d *demo) run(ctx context.Context) error {
 	machine, err := qemu.Start(ctx, qemu.Config{
 		Board:   "amd64",
 		Dir:     d.image,
-		Cmdline: "quiet natrix.broker=" + broker.URL(qemu.Host) + " natrix.ntp=" + qemu.Host,
+		Cmdline: "natrix.broker=" + broker.URL(qemu.Host) + " natrix.ntp=" + qemu.Host,
 		Links:   []qemu.Link{{MAC: mac}},
 		Console: console,
 	})
