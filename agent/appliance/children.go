@@ -48,8 +48,10 @@ func (c *children) start(args []string, terminal bool, files ...*os.File) (child
 		return child{}, fmt.Errorf("start %v: %w", args, err)
 	}
 	status := make(chan unix.WaitStatus, 1)
-	c.waiting[p.Pid] = status
-	return child{p.Pid, status}, errors.Join(p.Release())
+	started := child{p.Pid, status}
+	c.waiting[started.pid] = status
+	p.Release() // which forgets the PID
+	return started, nil
 }
 
 // reap waits for processes as they end, until close.

@@ -153,7 +153,7 @@ func services(t *testing.T, c Client, right func([]shell.Service) bool) []shell.
 			return got
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("services: got %+v, %v", got, err)
+			t.Fatalf("services: got %#v, %v", got, err)
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
@@ -162,7 +162,7 @@ func services(t *testing.T, c Client, right func([]shell.Service) bool) []shell.
 func TestNetnsPID1KeepsServices(t *testing.T) {
 	_, c, _ := boot(t)
 	got := services(t, c, func(all []shell.Service) bool {
-		return len(all) == 2 && all[0].PID != 0 && all[1].PID != 0 && all[1].Restarts == 1
+		return len(all) == 2 && all[0].PID > 1 && all[1].PID > 1 && all[1].Restarts == 1 && all[1].Memory > 1<<20
 	})
 	if want := "exit status 2: panic: out of luck"; got[1].Name != "agent" || got[1].Last != want {
 		t.Errorf("agent: got %+v, want it to have ended with %q", got[1], want)

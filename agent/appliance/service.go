@@ -2,6 +2,7 @@ package appliance
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"os"
 	"strings"
@@ -132,7 +133,21 @@ func (s *service) ended(how string) {
 func (s *service) state() shell.Service {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return shell.Service{Name: s.name, PID: s.pid, For: sinceBoot() - s.since, Restarts: s.restarts, Last: s.last}
+	return shell.Service{Name: s.name, PID: s.pid, Memory: resident(s.pid), For: sinceBoot() - s.since, Restarts: s.restarts, Last: s.last}
+}
+
+// resident is the memory that a process has now, in bytes (proc_pid_statm(5));
+// 0 if it is gone.
+func resident(pid int) int64 {
+	statm, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+	if err != nil {
+		return 0
+	}
+	var size, pages int64
+	if _, err := fmt.Sscan(string(statm), &size, &pages); err != nil {
+		return 0
+	}
+	return pages * int64(os.Getpagesize())
 }
 
 // lastWords picks from what a process says the line that tells most about its

@@ -48,6 +48,7 @@ type Machine interface {
 type Service struct {
 	Name     string
 	PID      int           // 0 while it does not run
+	Memory   int64         // resident, in bytes; 0 if unknown
 	For      time.Duration // that it has been running, or not running
 	Restarts int
 	Last     string // how it ended last; empty if it never has

@@ -275,7 +275,7 @@ type pid1 struct {
 }
 
 func (m *pid1) Services(context.Context) ([]Service, error) {
-	return []Service{{Name: "agent", PID: 7, For: 90 * time.Second, Restarts: 2, Last: "exit status 1: panic: bug"}}, nil
+	return []Service{{Name: "agent", PID: 7, Memory: 10 << 20, For: 90 * time.Second, Restarts: 2, Last: "exit status 1: panic: bug"}}, nil
 }
 
 func (m *pid1) Log(ctx context.Context, w io.Writer, n int, follow bool) error {
@@ -314,7 +314,7 @@ func TestMachineWords(t *testing.T) {
 	p := sit(t, Config{Machine: m, Version: "v1.2"})
 	p.types("status\r")
 	p.sees("v1.2")
-	p.sees("running for 1m30s, restarted 2 times, ended last with exit status 1: panic: bug")
+	p.sees("running for 1m30s, 10.0 MiB, restarted 2 times, ended last with exit status 1: panic: bug")
 	p.types("log -n 5\r")
 	p.sees("5 lines of log")
 	for _, word := range []string{"reboot", "poweroff"} {

@@ -114,8 +114,8 @@ func (v Service) String() string {
 	state := fmt.Sprintf("running for %v", v.For.Round(time.Second))
 	if v.PID == 0 {
 		state = fmt.Sprintf("not running for %v", v.For.Round(time.Second))
-	} else if bytes, ok := resident(v.PID); ok {
-		state += fmt.Sprintf(", %.1f MiB", float64(bytes)/(1<<20))
+	} else if v.Memory > 0 {
+		state += fmt.Sprintf(", %.1f MiB", float64(v.Memory)/(1<<20))
 	}
 	if v.Restarts > 0 {
 		state += fmt.Sprintf(", restarted %d times", v.Restarts)
@@ -124,17 +124,6 @@ func (v Service) String() string {
 		state += ", ended last with " + v.Last
 	}
 	return state
-}
-
-// resident is the memory that a process has now (proc_pid_statm(5)).
-func resident(pid int) (bytes int, ok bool) {
-	statm, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
-	if err != nil {
-		return 0, false
-	}
-	var size, pages int
-	n, _ := fmt.Sscan(string(statm), &size, &pages)
-	return pages * os.Getpagesize(), n == 2
 }
 
 // clockState is what the kernel was told by whoever keeps its clock right.
@@ -160,8 +149,8 @@ func (s *session) links(out io.Writer) error {
 	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	for _, l := range links {
-		if l.Kind == netif.Loopback {
-			continue
+		if l.Kind == netif.Loopback || l.Terminal() == "" && len(l.Addrs) == 0 {
+			continue // the kernel makes tunnels that nobody asked for
 		}
 		fmt.Fprintf(w, "%s\t%s\tterminal %s\t%s\n", l.Name, state(l), l.Terminal(), strings.Join(addresses(l), " "))
 		if g, ok := leases[l.Name]; ok {
