@@ -12,12 +12,16 @@ import (
 type CPU struct {
 	Model string // "Intel(R) Core(TM) i5-6500 CPU @ 3.20GHz", "ARMv7 Processor rev 4 (v7l)"
 	Cores int    // logical processors on line
+	Clock uint64 // of the first one, at present, in Hz; 0 if not known
 }
 
 // CPU reads the processors' model and number.
 func (m Machine) CPU() (CPU, error) {
 	info, err := m.cpuinfo()
-	c := CPU{Model: info.name(), Cores: info.processors}
+	c := CPU{Model: info.name(), Cores: info.processors, Clock: m.Frequency()}
+	if c.Clock == 0 {
+		c.Clock = info.clock
+	}
 	var gaps []error
 	if err != nil {
 		gaps = append(gaps, err)
@@ -39,6 +43,7 @@ func (m Machine) CPU() (CPU, error) {
 type cpuinfo struct {
 	processors                         int
 	model                              string
+	clock                              uint64 // Hz; x86 only
 	implementer, part, variant, patch  string // ARM: fields of the MIDR register
 	serial, machine, hardware, olderID string // ARM: after the processors
 }
@@ -65,6 +70,10 @@ func parseCPUInfo(b []byte) cpuinfo {
 			c.olderID = value
 		case "model name", "cpu model": // x86 and ARM; MIPS
 			set(&c.model, value)
+		case "cpu MHz":
+			if mhz, ok := decimal(value); ok && c.clock == 0 {
+				c.clock = uint64(mhz * 1e6)
+			}
 		case "CPU implementer":
 			set(&c.implementer, value)
 		case "CPU part":
@@ -120,4 +129,16 @@ func (c cpuinfo) name() string {
 		return "ARM implementer " + c.implementer + " part " + c.part
 	}
 	return c.hardware
+}
+
+// Frequency returns the present clock of the first processor in Hz as cpufreq
+// tells it, 0 where there is no such thing, as in most virtual machines. Asking
+// for each processor would wake those that sleep.
+func (m Machine) Frequency() uint64 {
+	if s, err := m.line("sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq"); err == nil {
+		if khz, err := strconv.ParseUint(s, 10, 32); err == nil {
+			return khz * 1000
+		}
+	}
+	return 0
 }

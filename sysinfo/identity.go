@@ -60,7 +60,7 @@ func (m Machine) Identity() (Identity, error) {
 		serial string
 	}{{CPUInfo, cpu.serial}, {FirmwareSN, product.SerialNumber}, {ProductUUID, product.UUID}} {
 		if serial := genuine(s.serial); serial != "" && id.Serial == "" {
-			id.Serial, id.Source = serial[:min(len(serial), maxSerial)], s.source
+			id.Serial, id.Source = clean(serial[:min(len(serial), maxSerial)]), s.source
 		}
 	}
 	if id.Serial == "" {

@@ -109,14 +109,3 @@ func (m Machine) Throttling() (Throttling, error) {
 	}
 	return 0, errors.New("no throttling flags: not a Raspberry Pi, or its kernel does not show them")
 }
-
-// Frequency returns the present clock of the first processor in Hz, 0 if it is
-// not known. Asking for each would wake those that sleep.
-func (m Machine) Frequency() uint64 {
-	if s, err := m.line("sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq"); err == nil {
-		if khz, err := strconv.ParseUint(s, 10, 32); err == nil {
-			return khz * 1000
-		}
-	}
-	return 0
-}

@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/natrix-os/natrix/agent/location"
 	"github.com/natrix-os/natrix/agent/report/server"
 	"github.com/natrix-os/natrix/sysinfo"
@@ -246,4 +248,31 @@ func TestFirstMACPrefersHardware(t *testing.T) {
 			t.Errorf("got %q of %+v, want %q", got, tt.links, tt.want)
 		}
 	}
+}
+
+// The bar for a full sample of machine and links is a millisecond of
+// processor time, which is not the time that it takes.
+func BenchmarkFullSample(b *testing.B) {
+	sampler := sysinfo.NewSampler(sysinfo.Machine{}, 0)
+	if _, err := sampler.Sample(b.Context()); err != nil { // the first takes a second
+		b.Fatal(err)
+	}
+	before := cpuTime(b)
+	for b.Loop() {
+		if _, err := sampler.Sample(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+		if _, err := netif.Links(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64((cpuTime(b)-before).Microseconds())/float64(b.N), "cpu-µs/op")
+}
+
+func cpuTime(b *testing.B) time.Duration {
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

@@ -54,7 +54,7 @@ func (a Advance) writeSystem(p *page) {
 
 func (a Advance) writeHardware(p *page) {
 	p.line("Machine", "%s", text(a.Identity.Product, 128))
-	p.line("Processor", "%s, %d cores%s", text(a.CPU.Model, 128), a.CPU.Cores, clock(a.Sample.Frequency))
+	p.line("Processor", "%s, %d cores%s", text(a.CPU.Model, 128), a.CPU.Cores, clock(a.CPU.Clock))
 	a.writeLoad(p)
 	for _, d := range a.Disks {
 		p.line("Disk "+d.Name, "%s%s", size(d.Size), wear(d.Wear.Known, d.Wear.LifeUsed, d.Wear.Reserve))
