@@ -54,7 +54,6 @@ type block struct {
 const blockSize = 256
 
 func (b block) base() uint16           { return uint16(b.index) * blockSize }
-func (b block) has(number uint16) bool { return uint8(number>>8) == b.index }
 func (b block) number(n uint16) uint16 { return b.base() + n%blockSize }
 
 // claimBlock claims a block. It prefers those outside of the ports that the

@@ -331,7 +331,7 @@ func TestNetnsNamedPorts(t *testing.T) {
 	if _, err := other.Do(t.Context(), Request{Protocol: TCP, Dst: h2.Addr4, SrcPort: last}); !errors.Is(err, unix.EADDRINUSE) {
 		t.Errorf("port of another engine: got %v, want EADDRINUSE", err)
 	}
-	if _, err := other.Do(t.Context(), Request{Protocol: TCP, Dst: h2.Addr4, SrcPort: e.table.lanes[0].block.base() + 3}); !errors.Is(err, unix.EADDRINUSE) {
+	if _, err := other.Do(t.Context(), Request{Protocol: TCP, Dst: h2.Addr4, SrcPort: e.table.lanes[0].blocks[0].base() + 3}); !errors.Is(err, unix.EADDRINUSE) {
 		t.Errorf("port of another engine's block: got %v, want EADDRINUSE", err)
 	}
 }

@@ -70,12 +70,12 @@ func (e *Engine) register(s *Stream, r *Request, way route) (*flight, error) {
 	if e.table.aloft >= e.opt.InFlight {
 		return nil, ErrTooMany
 	}
-	f, fresh, err := e.table.take(r.SrcPort)
+	f, fresh, err := e.table.take(r)
 	if err != nil {
 		return nil, err
 	}
 	f.sink, f.tag = s, r.Tag
-	f.protocol, f.dst, f.src, f.timeout = r.Protocol, r.Dst.WithZone(""), way.src, int64(r.Timeout)
+	f.dst, f.src, f.timeout = r.Dst.WithZone(""), way.src, int64(r.Timeout)
 	f.ttl = uint8(r.TTL)
 	f.sport, f.dport = f.lane.ports(r, f.ident)
 	f.seq = rand.Uint32()<<16 | uint32(f.ident)
@@ -91,13 +91,17 @@ func (l *lane) ports(r *Request, ident uint16) (source, destination uint16) {
 	if r.Protocol == ICMP {
 		return l.number(), 0
 	}
-	source, destination = r.SrcPort, r.DstPort
 	vary := ident
 	if r.Flow != 0 {
 		vary = r.Flow
 	}
-	if source == 0 {
-		source = l.block.number(vary)
+	source, destination = r.SrcPort, r.DstPort
+	switch {
+	case source != 0:
+	case r.Protocol == TCP && r.Flow == 0:
+		source = l.port()
+	default:
+		source = l.blocks[0].number(vary)
 	}
 	if destination == 0 {
 		if r.Flow != 0 {

@@ -3,6 +3,7 @@ package packet
 import (
 	"context"
 	"errors"
+	"net"
 	"net/netip"
 	"testing"
 	"time"
@@ -210,5 +211,27 @@ func TestNetnsNoAllocation(t *testing.T) {
 		if n := testing.AllocsPerRun(100, round) / float64(len(requests)); n > 0.05 {
 			t.Errorf("%s: got %.2f allocations per packet, want 0", p, n)
 		}
+	}
+}
+
+// More SYNs are on their way to one open port than a block has source ports.
+// Two with the same ports would get one answer between them (RFC 5961 section 4).
+func TestNetnsManySYNs(t *testing.T) {
+	h1, h2 := nettest.Line(t, nettest.Router{Delay: 20 * time.Millisecond})
+	h2.Do(func() {
+		l, err := net.Listen("tcp4", ":80")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { l.Close() })
+	})
+	h2.Sysctl("net.ipv4.tcp_max_syn_backlog", "10000")
+	h2.Sysctl("net.ipv4.tcp_syncookies", "0")
+	e := open(t, h1, Options{})
+	pace(t, e, 3000, 1000, func(int) Request {
+		return Request{Protocol: TCP, Dst: h2.Addr4, Timeout: 2 * time.Second}
+	})
+	if s := e.Stats(); s.Received != 3000 || s.Duplicate+s.Late != 0 {
+		t.Errorf("got %+v, want 3000 answers", s)
 	}
 }

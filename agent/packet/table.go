@@ -48,13 +48,15 @@ type flight struct {
 
 // A lane tells packets apart by 16-bit idents, which are ICMP sequence number,
 // UDP checksum, IPv4 id and half of a TCP sequence number. What tells it from
-// other lanes and other engines is its block of numbers.
+// other lanes and other engines are its blocks of numbers.
 type lane struct {
-	block block
-	pages [1 << 16 / pageSize]*[pageSize]flight // allocated when first used
-	last  uint16                                // ident given out last
-	round uint16                                // how often last has wrapped around
-	aloft int                                   // idents in use
+	blocks []block                               // more than one if TCP needs the source ports
+	pages  [1 << 16 / pageSize]*[pageSize]flight // allocated when first used
+	last   uint16                                // ident given out last
+	round  uint16                                // how often last has wrapped around
+	aloft  int                                   // idents in use
+	syns   int                                   // of these for TCP
+	next   int                                   // source port for TCP, counted through the blocks
 }
 
 const (
@@ -97,14 +99,27 @@ func (l *lane) take() *flight {
 // number returns the identifier that ICMP packets carry. It changes when the
 // idents have wrapped around, so that answers from an earlier round are not
 // taken for those of this one.
-func (l *lane) number() uint16 { return l.block.base() + l.round%blockSize }
+func (l *lane) number() uint16 { return l.blocks[0].number(l.round) }
+
+// port returns a source port for TCP. Two SYNs with the same ports at a time
+// would get one answer between them (RFC 5961 section 4), so it is the port
+// that has been out of use for longest.
+func (l *lane) port() uint16 {
+	i := l.next % (len(l.blocks) * blockSize)
+	l.next = i + 1
+	return l.blocks[i/blockSize].number(uint16(i))
+}
+
+// maxBlocks of a lane bound the SYNs to one port that are told apart: 4096.
+const maxBlocks = 16
 
 // table is every flight of an engine.
 type table struct {
-	home  home
-	lanes []*lane
-	named map[uint16]*named
-	aloft int // flights staged or flying
+	home   home
+	lanes  []*lane
+	owners [1 << 16 / blockSize]*lane // by upper half of a number
+	named  map[uint16]*named
+	aloft  int // flights staged or flying
 }
 
 // named is a source port outside of the engine's blocks that requests have
@@ -116,15 +131,17 @@ type named struct {
 
 const maxNamed = 64
 
-// take returns a flight for a request from the given source port, 0 for any,
-// and whether that made new numbers ours.
-func (t *table) take(port uint16) (f *flight, fresh bool, err error) {
+// take returns a flight for a request, and whether that made new numbers ours.
+func (t *table) take(r *Request) (f *flight, fresh bool, err error) {
 	l := t.lanes[len(t.lanes)-1]
 	var n *named
-	if port != 0 {
-		n, l, fresh, err = t.name(port)
-	} else if l.aloft >= laneFull {
+	switch {
+	case r.SrcPort != 0:
+		n, l, fresh, err = t.name(r.SrcPort)
+	case l.aloft >= laneFull:
 		l, fresh, err = t.roomy()
+	case r.Protocol == TCP && l.syns >= len(l.blocks)*blockSize && len(l.blocks) < maxBlocks:
+		fresh = t.widen(l) == nil // or do with what there is
 	}
 	if err != nil {
 		return nil, false, err
@@ -134,6 +151,9 @@ func (t *table) take(port uint16) (f *flight, fresh bool, err error) {
 	}
 	f = l.take()
 	t.aloft++
+	if f.protocol = r.Protocol; f.protocol == TCP {
+		l.syns++
+	}
 	if f.named = n; n != nil {
 		n.aloft++
 	}
@@ -158,6 +178,9 @@ func (t *table) land(f *flight, s state) {
 	if f.state == staged || f.state == flying {
 		t.aloft--
 		f.lane.aloft--
+		if f.protocol == TCP {
+			f.lane.syns--
+		}
 		if f.named != nil {
 			f.named.aloft--
 		}
@@ -168,7 +191,9 @@ func (t *table) land(f *flight, s state) {
 // numbers are all that belong to the table.
 func (t *table) numbers() (n numbers) {
 	for _, l := range t.lanes {
-		n.blocks = append(n.blocks, l.block.index)
+		for _, b := range l.blocks {
+			n.blocks = append(n.blocks, b.index)
+		}
 	}
 	for p := range t.named {
 		n.ports = append(n.ports, p)
@@ -176,28 +201,35 @@ func (t *table) numbers() (n numbers) {
 	return n
 }
 
-// grow adds a lane.
+// grow adds a lane. It starts anywhere, because some routers quote so little
+// that the ident alone tells the packets of two engines apart.
 func (t *table) grow() error {
-	var b block
-	err := t.home.do(func() (err error) {
-		b, err = claimBlock()
-		return err
-	})
-	if err != nil {
+	l := &lane{last: uint16(rand.Uint32())}
+	if err := t.widen(l); err != nil {
 		return err
 	}
-	// Engines start anywhere, because some routers quote so little that the
-	// ident alone tells their packets apart.
-	t.lanes = append(t.lanes, &lane{block: b, last: uint16(rand.Uint32())})
+	t.lanes = append(t.lanes, l)
 	return nil
+}
+
+// widen gives a lane one more block.
+func (t *table) widen(l *lane) error {
+	return t.home.do(func() error {
+		b, err := claimBlock()
+		if err != nil {
+			return err
+		}
+		l.next = len(l.blocks) * blockSize
+		l.blocks = append(l.blocks, b)
+		t.owners[b.index] = l
+		return nil
+	})
 }
 
 // lane returns the lane to which a number belongs, nil if it is not ours.
 func (t *table) lane(number uint16) *lane {
-	for _, l := range t.lanes {
-		if l.block.has(number) {
-			return l
-		}
+	if l := t.owners[number/blockSize]; l != nil {
+		return l
 	}
 	if _, ok := t.named[number]; ok {
 		return t.lanes[0]
@@ -255,7 +287,9 @@ func (t *table) each(do func(*flight)) {
 
 func (t *table) release() {
 	for _, l := range t.lanes {
-		l.block.claim.release()
+		for _, b := range l.blocks {
+			b.claim.release()
+		}
 	}
 	for _, n := range t.named {
 		n.claim.release()

@@ -20,7 +20,7 @@ func packed(r Request, ident uint16) ([]byte, *flight) {
 	if r.Dst.Is6() {
 		src = addr("fd00::1")
 	}
-	l := &lane{block: block{index: 40}}
+	l := &lane{blocks: []block{{index: 40}}}
 	f := &flight{protocol: r.Protocol, dst: r.Dst, src: src, ident: ident, state: flying, lane: l, seq: 0xabcd<<16 | uint32(ident)}
 	f.sport, f.dport = l.ports(&r, ident)
 	b := make([]byte, r.length())
