@@ -26,8 +26,10 @@ type session struct {
 	conn      *amqp091.Connection
 	commands  *amqp091.Channel // consumes; a channel that also published would be throttled with the publishers
 	publisher *publisher
-	consumers map[string]netif.Link // by terminal id, which is also the consumer's tag
-	group     *errgroup.Group       // every goroutine that ends with the session
+	group     *errgroup.Group // every goroutine that ends with the session
+
+	mu        sync.Mutex
+	consumers map[string]netif.Link // by terminal id, which is also the consumer's tag; changed by consume alone
 
 	// outlive starts what goes on beyond the session, in the context of the worker.
 	outlive func(func(context.Context))
@@ -61,7 +63,7 @@ func (w *Worker) connect(ctx context.Context, broker string) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &session{worker: w, conn: conn, consumers: make(map[string]netif.Link)}
+	s := &session{worker: w, conn: conn}
 	if err := s.open(); err != nil {
 		s.close()
 		return nil, err
@@ -143,7 +145,7 @@ func (s *session) consume(ctx context.Context, opened func()) error {
 		if err := s.follow(ctx, links); err != nil {
 			return err
 		}
-		if len(s.consumers) > 0 {
+		if len(netif.Terminals(links)) > 0 {
 			first()
 		}
 	}
@@ -152,17 +154,20 @@ func (s *session) consume(ctx context.Context, opened func()) error {
 
 // follow adjusts the consumers to the links that there are now.
 func (s *session) follow(ctx context.Context, links []netif.Link) error {
-	now := terminals(links)
-	for id := range s.consumers {
+	now := make(map[string]netif.Link)
+	for _, l := range netif.Terminals(links) {
+		now[l.Terminal()] = l
+	}
+	before := s.replace(now)
+	for id := range before {
 		if _, still := now[id]; !still {
 			if err := s.commands.Cancel(id, false); err != nil {
 				return fmt.Errorf("leave queue of %s: %w", id, err)
 			}
-			delete(s.consumers, id)
 		}
 	}
 	for id, link := range now {
-		if _, already := s.consumers[id]; already {
+		if _, already := before[id]; already {
 			continue
 		}
 		if err := ensure(s.conn, RequestQueue(id), requestArguments()); err != nil {
@@ -172,36 +177,40 @@ func (s *session) follow(ctx context.Context, links []netif.Link) error {
 		if err != nil {
 			return fmt.Errorf("consume %s: %w", RequestQueue(id), err)
 		}
-		s.consumers[id] = link
 		s.worker.Log.Info("consuming", "queue", RequestQueue(id), "link", link.Name)
-		s.group.Go(func() error { return s.serve(ctx, link, deliveries) })
+		s.group.Go(func() error { return s.serve(ctx, id, deliveries) })
 	}
 	return nil
+}
+
+// replace makes the links of now those of the consumers, and returns the ones before.
+func (s *session) replace(now map[string]netif.Link) map[string]netif.Link {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before := s.consumers
+	s.consumers = now
+	return before
+}
+
+// link is the one that a terminal's queue belongs to at the moment: a MAC
+// address can move from a port to its bridge.
+func (s *session) link(id string) netif.Link {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.consumers[id]
 }
 
 // serve handles the deliveries of one queue, each in a goroutine of its own:
 // the broker hands out no more than the prefetch before it gets acknowledgements.
-func (s *session) serve(ctx context.Context, link netif.Link, deliveries <-chan amqp091.Delivery) error {
+func (s *session) serve(ctx context.Context, id string, deliveries <-chan amqp091.Delivery) error {
 	for d := range deliveries {
 		if s.worker.Received != nil {
 			s.worker.Received()
 		}
+		link := s.link(id)
 		s.group.Go(func() error { return s.handle(ctx, link, d) })
 	}
 	return nil
-}
-
-// terminals are the links that have a queue, by terminal id. Of links that
-// share a MAC address, such as a bridge and its port, the first one has it.
-func terminals(links []netif.Link) map[string]netif.Link {
-	byID := make(map[string]netif.Link)
-	for _, l := range links {
-		id := l.Terminal()
-		if _, taken := byID[id]; id != "" && !taken && l.Kind != netif.Loopback {
-			byID[id] = l
-		}
-	}
-	return byID
 }
 
 // report publishes one kind of report until ctx ends, a little more often than
