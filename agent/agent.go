@@ -76,6 +76,7 @@ func Reporter(targets config.Network, prober *probe.Prober) *report.Reporter {
 		Intranet:  targets.Intranet,
 		Corporate: targets.Corporate,
 		Internet:  targets.Internet,
+		Echo:      targets.Echo,
 		Pinger:    prober,
 	})
 }

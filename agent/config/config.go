@@ -42,6 +42,7 @@ type Network struct {
 	Internet  []string // hosts on the internet
 	Corporate []string // hosts of the company
 	Intranet  []string // addresses on the local network
+	Echo      []string // services that tell a caller its public address: URLs, or stun:host:port; default none
 }
 
 // Appliance configures the machine when natrix is its PID 1.

@@ -36,6 +36,7 @@ func settings() []setting {
 		{"network", "internet_websites", "", func(c *Config, v string) error { c.Network.Internet = list(v); return nil }},
 		{"network", "corporate_websites", "", func(c *Config, v string) error { c.Network.Corporate = list(v); return nil }},
 		{"network", "intranet_ips", "", func(c *Config, v string) error { c.Network.Intranet = list(v); return nil }},
+		{"network", "public_ip_services", "", func(c *Config, v string) error { c.Network.Echo = list(v); return nil }},
 
 		{"appliance", "hostname", "hostname", func(c *Config, v string) error { c.Appliance.Hostname = v; return hostname(v) }},
 		{"appliance", "ntp", "ntp", func(c *Config, v string) error { c.Appliance.NTP = list(v); return nil }},
