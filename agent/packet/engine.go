@@ -68,15 +68,17 @@ type Engine struct {
 	poller    *poller       // of the receivers, by index
 	plain     *unprivileged // instead of senders and receivers
 
-	mu      sync.Mutex
-	table   table
-	wheel   wheel
-	order   uint64
-	latest  latest
-	orders  [orders]order
-	stats   Stats
-	closed  bool
-	singles []*Stream // idle streams of Do
+	mu       sync.Mutex
+	table    table
+	wheel    wheel
+	order    uint64
+	latest   latest
+	orders   [orders]order
+	launched int64 // when the last batch left
+	resting  bool  // the sockets hear nothing
+	stats    Stats
+	closed   bool
+	singles  []*Stream // idle streams of Do
 
 	timer *time.Timer // fires when the wheel has something due
 	armed int64       // when timer fires
@@ -174,6 +176,9 @@ func (e *Engine) Stats() Stats {
 // Do sends one packet and waits for its answer. No answer is a Reply of kind
 // NoReply; an error means that the packet could not be sent, or that ctx ended.
 func (e *Engine) Do(ctx context.Context, r Request) (Reply, error) {
+	if ctx.Err() != nil {
+		return Reply{}, ctx.Err()
+	}
 	s := e.single()
 	defer e.retire(s)
 	s.Submit([]Request{r})
@@ -221,9 +226,26 @@ func (e *Engine) expire() {
 			e.giveUp(f)
 		}
 		e.armed = never
-		e.arm(e.wheel.next(now))
+		e.arm(min(e.wheel.next(now), e.linger(now)))
 		e.mu.Unlock()
 	}
+}
+
+// lingering is how long the engine listens for late answers when nothing is in flight any more.
+const lingering = 10 * time.Second
+
+// linger lets the sockets rest if it is time, and returns when that will be.
+func (e *Engine) linger(now int64) int64 {
+	quiet := e.launched + int64(lingering)
+	if e.table.aloft > 0 || e.resting {
+		return never
+	}
+	if now < quiet {
+		return quiet
+	}
+	e.resting = true
+	e.rest()
+	return never
 }
 
 // giveUp ends f without an answer.

@@ -498,3 +498,28 @@ func TestNetnsOverflow(t *testing.T) {
 		t.Errorf("got %d packets lost, %d overflows, want both", lost, n)
 	}
 }
+
+// A host whose engine is quiet does not pay for TCP that is not the engine's,
+// and the engine hears again when it has to.
+func TestNetnsRest(t *testing.T) {
+	e := open(t, nettest.NewHost(t, "h"), Options{})
+	tcp := Request{Protocol: TCP, Dst: addr("127.0.0.1")}
+	for range 2 {
+		if r := do(t, e, tcp); r.Kind != TCPClosed {
+			t.Fatalf("got %+v, want closed", r)
+		}
+		e.mu.Lock()
+		if at := e.linger(e.launched + 1); at != e.launched+int64(lingering) || e.resting {
+			t.Errorf("just after a packet: got rest %t, at %d", e.resting, at)
+		}
+		if at := e.linger(e.launched + int64(lingering)); at != never || !e.resting {
+			t.Errorf("after a while: got rest %t, at %d", e.resting, at)
+		}
+		for _, r := range e.receivers {
+			if (r.where == everywhere) != (r.protocol == ICMP) {
+				t.Errorf("%s: got listening %t", r.protocol, r.where)
+			}
+		}
+		e.mu.Unlock()
+	}
+}

@@ -8,6 +8,7 @@ const (
 	extensionHeader = 4
 	objectHeader    = 4
 	quoteMin        = 128 // bytes of a quote that extensions follow
+	noExtensions    = -1  // length of the quote where RFC 4884 section 4 allows none
 )
 
 // Object classes (IANA, "ICMP Extension Object Classes and Class Sub-types").

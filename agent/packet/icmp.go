@@ -39,15 +39,18 @@ func parseICMP4(b []byte, length int, s *sighting) bool {
 	if len(b) < icmpLen || len(b) >= length && fold(sum(b[:max(length, icmpLen)], 0)) != 0xffff {
 		return false
 	}
+	b = b[:min(len(b), max(length, icmpLen))] // what follows is padding of the link
 	s.icmpType, s.icmpCode = b[0], b[1]
 	if ipv4.ICMPType(b[0]) == ipv4.ICMPTypeEchoReply {
 		echoReply(b, s)
 		return true
 	}
-	if s.kind = kind4(b[0], b[1]); s.kind == NoReply {
+	switch s.kind = kind4(b[0], b[1]); s.kind {
+	case NoReply:
 		return false
-	}
-	if s.kind == TooBig {
+	case SourceQuench:
+		return parseError(false, b, noExtensions, s)
+	case TooBig:
 		s.mtu = int(be.Uint16(b[6:])) // RFC 1191 section 4
 	}
 	return parseError(false, b, 4*int(b[5]), s)
@@ -63,12 +66,14 @@ func parseICMP6(b []byte, s *sighting) bool {
 		echoReply(b, s)
 		return true
 	}
-	if s.kind = kind6(b[0], b[1]); s.kind == NoReply {
+	switch s.kind = kind6(b[0], b[1]); s.kind {
+	case NoReply:
 		return false
-	}
-	if s.kind == TooBig {
+	case TooBig:
 		s.mtu = int(be.Uint32(b[4:])) // RFC 4443 section 3.2
-		return parseError(true, b, 0, s)
+		return parseError(true, b, noExtensions, s)
+	case ParameterProblem:
+		return parseError(true, b, noExtensions, s)
 	}
 	return parseError(true, b, 8*int(b[4]), s)
 }
@@ -79,12 +84,10 @@ func echoReply(b []byte, s *sighting) {
 }
 
 // parseError reads the quote and the extensions of an ICMP error. length is
-// that of the padded quote in bytes if extensions follow (RFC 4884 section 5).
+// that of the padded quote in bytes as RFC 4884 has it in the ICMP header.
 func parseError(six bool, b []byte, length int, s *sighting) bool {
-	quote := b[icmpLen:]
-	if s.kind.extensible() {
-		quote, s.extensions = splitExtensions(quote, length)
-	}
+	quote, extensions := splitExtensions(b[icmpLen:], length)
+	s.extensions = extensions
 	return parseQuote(six, quote, s)
 }
 
@@ -149,14 +152,8 @@ var unreachable4 = [...]Kind{
 	AdminProhibited, HostPrecedence, PrecedenceCutoff,
 }
 
-// unreachable6 are the codes of RFC 4443 section 3.1 and RFC 7112 section 5... code 7.
+// unreachable6 are the codes of RFC 4443 section 3.1 and RFC 6550 section 20.18.
 var unreachable6 = [...]Kind{
 	NetUnreachable, AdminProhibited, BeyondScope, HostUnreachable, PortUnreachable,
 	SourcePolicy, RouteRejected, SourceRoutingError,
-}
-
-// extensible reports whether RFC 4884 lets an ICMP error carry extensions:
-// destination unreachable and time exceeded in both versions, and IPv4 parameter problem.
-func (k Kind) extensible() bool {
-	return k != SourceQuench
 }

@@ -25,9 +25,6 @@ func (e *Engine) stage(s *Stream, asked *Request) (*flight, error) {
 	if snd == nil {
 		return nil, fmt.Errorf("send to %s: %w", r.Dst, unix.EAFNOSUPPORT)
 	}
-	if err := e.wake(r.Protocol, r.Dst.Is6()); err != nil {
-		return nil, fmt.Errorf("receive %s: %w", r.Protocol, err)
-	}
 	f, err := e.register(s, &r, way)
 	if err != nil {
 		return f, err
@@ -81,35 +78,12 @@ func (e *Engine) register(s *Stream, r *Request, way route) (*flight, error) {
 	f.seq = rand.Uint32()<<16 | uint32(f.ident)
 	s.newest = f
 	if fresh {
-		return f, e.setFilters()
+		err = e.setFilters()
 	}
-	return f, nil
-}
-
-// ports chooses the numbers that identify a packet. Within a flow they are constant.
-func (l *lane) ports(r *Request, ident uint16) (source, destination uint16) {
-	if r.Protocol == ICMP {
-		return l.number(), 0
+	if err == nil {
+		err = e.wake(r.Protocol, r.Dst.Is6())
 	}
-	vary := ident
-	if r.Flow != 0 {
-		vary = r.Flow
-	}
-	source, destination = r.SrcPort, r.DstPort
-	switch {
-	case source != 0:
-	case r.Protocol == TCP && r.Flow == 0:
-		source = l.port()
-	default:
-		source = l.blocks[0].number(vary)
-	}
-	if destination == 0 {
-		if r.Flow != 0 {
-			vary /= blockSize // the lower half is in the source port already
-		}
-		destination = FirstUDPPort + vary%(1<<16-FirstUDPPort)
-	}
-	return source, destination
+	return f, err
 }
 
 // sender returns the socket for a request: the one that takes whole IP packets,
@@ -187,6 +161,7 @@ func (e *Engine) launch(flights []*flight) {
 			e.latest.add(f)
 		}
 	}
+	e.launched, e.resting = now, false
 	e.arm(e.wheel.next(now))
 }
 
@@ -197,65 +172,5 @@ func (e *Engine) book(s *sender, done, n int, err error) {
 	e.stats.Sent += uint64(n)
 	if f := s.flights[done]; err != nil && f.state == flying {
 		e.fail(f, fmt.Errorf("send to %s: %w", f.dst, err))
-	}
-}
-
-// collectStamps reads the stamps of sent packets that the kernel has put into
-// the error queues. A software stamp is there before the packet has left, so
-// after reading an answer this finds the stamp of its request.
-func (e *Engine) collectStamps(six bool) {
-	family := 0
-	if six {
-		family = 1
-	}
-	if s := e.senders[family]; s != nil && s.hasStamps() {
-		e.collect(s)
-	}
-	for _, s := range e.fragmenters[family] {
-		if s != nil && s.hasStamps() {
-			e.collect(s)
-		}
-	}
-}
-
-func (e *Engine) collect(s *sender) {
-	s.stamping.Lock()
-	defer s.stamping.Unlock()
-	unread := s.unread.Load()
-	defer s.unread.Add(-unread) // only now, so that others wait for this to end
-	for {
-		n := s.readStamps()
-		if n <= 0 {
-			break
-		}
-		e.mu.Lock()
-		for i := range n {
-			if p, ok := s.stamped(i); ok {
-				e.depart(p)
-			}
-		}
-		e.mu.Unlock()
-		if n < batchSize {
-			break
-		}
-	}
-}
-
-// departure is a packet of ours that came back with the kernel's stamp.
-type departure struct {
-	sighting
-	stamps stamps
-}
-
-func (e *Engine) depart(d departure) {
-	f := e.match(&d.sighting)
-	if f == nil {
-		return
-	}
-	if d.stamps.software != 0 {
-		f.stamps.software = d.stamps.software
-	}
-	if d.stamps.hardware != 0 {
-		f.stamps.hardware = d.stamps.hardware
 	}
 }
