@@ -3,6 +3,7 @@ package mtr
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -190,4 +191,63 @@ func (i implementation) startAs(t testing.TB, h *nettest.Host, args ...string) *
 	cmd.Args = args
 	cmd.Env = append(os.Environ(), i.env...)
 	return run(t, h, cmd)
+}
+
+// Input and output may be a pipe, a file, or one socket for both.
+func TestNetnsStdio(t *testing.T) {
+	h1 := nettest.NewHost(t, "h1")
+	var commands, want strings.Builder
+	for i := range 2000 {
+		fmt.Fprintf(&commands, "%d check-support feature icmp\n", i)
+		fmt.Fprintf(&want, "%d feature-support support ok\n", i)
+	}
+	t.Run("file", func(t *testing.T) {
+		file := filepath.Join(t.TempDir(), "commands")
+		if err := os.WriteFile(file, []byte(commands.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		in, err := os.Open(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer in.Close()
+		cmd := natrix(t, "0.96").command(t.Context())
+		var out strings.Builder
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = in, &out, os.Stderr
+		if err := h1.Start(cmd); err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Wait(); err != nil || out.String() != want.String() {
+			t.Errorf("got %d bytes, %v; want %d", out.Len(), err, want.Len())
+		}
+	})
+	t.Run("socket", func(t *testing.T) {
+		fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		theirs := os.NewFile(uintptr(fds[1]), "socket")
+		if err := unix.SetNonblock(fds[0], true); err != nil {
+			t.Fatal(err)
+		}
+		ours := os.NewFile(uintptr(fds[0]), "socket")
+		defer ours.Close()
+		cmd := natrix(t, "0.96").command(t.Context())
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = theirs, theirs, os.Stderr
+		if err := h1.Start(cmd); err != nil {
+			t.Fatal(err)
+		}
+		theirs.Close()
+		if _, err := ours.WriteString(commands.String()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(50 * time.Millisecond) // the socket is full: writing has to wait
+		if err := unix.Shutdown(fds[0], unix.SHUT_WR); err != nil {
+			t.Fatal(err)
+		}
+		out, err := io.ReadAll(ours)
+		if waitErr := cmd.Wait(); err != nil || waitErr != nil || string(out) != want.String() {
+			t.Errorf("got %d bytes, %v, %v; want %d", len(out), err, waitErr, want.Len())
+		}
+	})
 }

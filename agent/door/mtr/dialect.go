@@ -88,7 +88,8 @@ func (d *dialect) support(feature []byte) string {
 // VersionFor returns the version of mtr that the process parent understands:
 // an mtr from before 0.96 has the word "no-route" in its program, a later one
 // "no-route-host". Other parents, which may pass replies on to anybody, and
-// those that may not be looked into, get the newest.
+// those that may not be looked into, get the newest. It must be asked before
+// [DropPrivileges], which bars the way into the programs of more privileged users.
 func VersionFor(parent int) string {
 	const programLimit = 64 << 20
 	f, err := os.Open(fmt.Sprintf("/proc/%d/exe", parent))

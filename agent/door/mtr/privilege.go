@@ -15,7 +15,8 @@ const keep = 1<<unix.CAP_NET_RAW | 1<<unix.CAP_NET_ADMIN
 // DropPrivileges gives up, on every thread and for good, the identity that a
 // set-user-ID file lent and every capability but CAP_NET_RAW and
 // CAP_NET_ADMIN, and makes sure that no program executed later gains any.
-// It does not work in programs linked with cgo.
+// Open the engine before it, and ask [VersionFor]. It does not work in programs
+// linked with cgo.
 func DropPrivileges() error {
 	if _, _, errno := syscall.AllThreadsSyscall6(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0); errno != 0 {
 		return fmt.Errorf("set no_new_privs: %w", errno)
