@@ -8,9 +8,7 @@ package mtr
 
 import (
 	"context"
-	"errors"
 	"io"
-	"os"
 	"sync"
 	"time"
 
@@ -49,8 +47,10 @@ type stream interface {
 // has its reply, or until ctx ends; both are no error. Every batch of replies
 // is one call of out.Write.
 //
-// When ctx ends, a Read of in that is under way is cut short if in has
-// SetReadDeadline, as pipes and sockets do; otherwise Serve returns after it.
+// When ctx ends, a Read under way is cut short if in has SetReadDeadline, as
+// pipes and sockets do; otherwise Serve returns after it, and in any case after
+// a Write that the client does not read. A process that lives for its client
+// alone does better to leave signals their default action, as mtr-packet does.
 func Serve(ctx context.Context, c Config, e *packet.Engine, in io.Reader, out io.Writer) error {
 	return serve(ctx, c, e.NewStream(InFlight), in, out)
 }
@@ -69,18 +69,15 @@ func serve(ctx context.Context, c Config, s stream, in io.Reader, out io.Writer)
 	defer stop()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
-		defer close(d.submitted)
 		err := d.ask(in)
-		if errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() != nil {
-			return nil
+		close(d.submitted)
+		if err != nil && ctx.Err() == nil { // else the Read was cut short
+			return err
 		}
-		g.Go(func() error { // the input has ended
-			if parent.wait(ctx) {
-				cancel()
-			}
-			return nil
-		})
-		return err
+		if parent.wait(ctx) {
+			cancel() // nobody will read the replies still to come
+		}
+		return nil
 	})
 	g.Go(func() error {
 		defer cancel()
