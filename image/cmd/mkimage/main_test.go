@@ -3,8 +3,10 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -84,8 +86,10 @@ func bootAndPowerOff(t *testing.T, board, dir string) {
 	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
 	defer cancel()
 	m, err := qemu.Start(ctx, qemu.Config{
-		Board: board, Dir: dir, Links: []qemu.Link{{}},
-		Cmdline: "natrix.watchdog=off", // QEMU's Raspberry Pi resets when its watchdog is opened
+		Board: board, Dir: dir, Links: []qemu.Link{{MAC: mac}},
+		// QEMU's Raspberry Pi resets when its watchdog is opened, and the
+		// machine shall ask nobody outside for the time.
+		Cmdline: "natrix.watchdog=off natrix.ntp=" + qemu.Host,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -104,6 +108,8 @@ func bootAndPowerOff(t *testing.T, board, dir string) {
 		func() error { return m.WriteLine("version") },
 		func() error { _, err := m.WaitLine(ctx, regexp.MustCompile(`^natrix \S+`)); return err },
 		func() error { return m.WaitPrompt(ctx, "natrix> ") },
+		func() error { return checkMachine(ctx, m, board) },
+		func() error { return checkLink(ctx, m) },
 		func() error { return m.WriteLine("poweroff") },
 		func() error { return m.Wait(ctx) },
 	} {
@@ -111,6 +117,86 @@ func bootAndPowerOff(t *testing.T, board, dir string) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// mac is the address of the machine's link.
+const mac = "52:54:00:6e:61:07"
+
+// machines is what each board's machine in QEMU is.
+var machines = map[string]struct {
+	product     string
+	cores       int
+	least, most int64  // bytes of memory
+	model       string // part of the processor's
+}{
+	"amd64": {"Standard PC", 1, 180 << 20, 256 << 20, "QEMU"},
+	"rpi2":  {"Raspberry Pi 2 Model B", 4, 800 << 20, 1 << 30, "ARMv7"},
+	"rpi3":  {"Raspberry Pi 3 Model B", 4, 800 << 20, 1 << 30, ""},
+}
+
+// checkMachine asks the terminal what it knows of its hardware.
+func checkMachine(ctx context.Context, m *qemu.Machine, board string) error {
+	var h struct {
+		Hardware struct {
+			SN, Hostname, Product string
+			CPU                   struct {
+				Model string `json:"cpu_model"`
+				Cores int    `json:"cpu_core"`
+			} `json:"cpu_info"`
+			Memory struct {
+				Total int64 `json:"memory_total"`
+			} `json:"memory_info"`
+		}
+	}
+	if err := ask(ctx, m, "check -o json hardware", &h); err != nil {
+		return err
+	}
+	want, got := machines[board], h.Hardware
+	if !strings.Contains(got.Product, want.product) || got.CPU.Cores != want.cores || !strings.Contains(got.CPU.Model, want.model) ||
+		got.Memory.Total < want.least || got.Memory.Total > want.most {
+		return fmt.Errorf("the hardware is %+v, want %+v", got, want)
+	}
+	// QEMU gives its machines no serial number: the link's address stands in.
+	if got.SN != strings.ReplaceAll(mac, ":", "") || got.Hostname != "natrix-6e6107" {
+		return fmt.Errorf("the terminal calls itself %q, %q", got.SN, got.Hostname)
+	}
+	return nil
+}
+
+// checkLink asks the terminal for its links: one, with the lease of QEMU's network.
+func checkLink(ctx context.Context, m *qemu.Machine) error {
+	var n struct {
+		Networks map[string]struct {
+			Type, MACAddress string
+			IP               string `json:"local_ip"`
+			Gateway          string
+			Default          bool `json:"is_default"`
+		}
+	}
+	if err := ask(ctx, m, "check -o json network", &n); err != nil {
+		return err
+	}
+	for _, l := range n.Networks {
+		if l.Type == "wired" && l.MACAddress == strings.ReplaceAll(mac, ":", "") && l.IP == "10.0.2.15" && l.Gateway == "10.0.2.2" && l.Default && len(n.Networks) == 1 {
+			return nil
+		}
+	}
+	return fmt.Errorf("the links are %+v", n.Networks)
+}
+
+// ask types a command on the console and reads the JSON that it prints.
+func ask(ctx context.Context, m *qemu.Machine, line string, answer any) error {
+	if err := m.WriteLine(line); err != nil {
+		return err
+	}
+	match, err := m.WaitLine(ctx, regexp.MustCompile(`^\{.*\}$`))
+	if err != nil {
+		return fmt.Errorf("%s: %w", line, err)
+	}
+	if err := json.Unmarshal([]byte(match[0]), answer); err != nil {
+		return fmt.Errorf("%s: %w: %s", line, err, match[0])
+	}
+	return m.WaitPrompt(ctx, "natrix> ")
 }
 
 // TestSameBytesElsewhere builds each board from two copies of the sources, the
