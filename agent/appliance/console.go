@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -19,38 +18,84 @@ import (
 // the line that is being typed.
 type screen struct {
 	name    string
-	tty     *os.File
+	path    string
 	journal *journal
 
-	mu   sync.Mutex // held by whoever writes to the console
-	next int64      // number of the next line of the journal to show
+	held chan struct{} // full while somebody writes to the console, and has what follows to himself
+	tty  *os.File
+	next int64 // number of the next line of the journal to show
 }
+
+func newScreen(j *journal, name string) *screen {
+	return &screen{name: name, path: filepath.Join("/dev", name), journal: j, held: make(chan struct{}, 1)}
+}
+
+// hold is false if ctx ends before the console is free.
+func (s *screen) hold(ctx context.Context) bool {
+	select {
+	case s.held <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func (s *screen) release() { <-s.held }
 
 // openScreens shows the journal on every console. Without any, it goes where
 // the kernel pointed PID 1's own output.
 func (m *machine) openScreens() {
-	names := consoleNames("/sys/class/tty/console/active")
-	for _, name := range names {
-		tty, err := os.OpenFile(filepath.Join("/dev", name), os.O_RDWR|unix.O_NOCTTY, 0)
-		if err != nil {
+	for _, name := range consoleNames("/sys/class/tty/console/active") {
+		s := newScreen(m.journal, name)
+		if err := s.open(); err != nil {
 			m.log.Warn("no such console", "err", err)
 			continue
 		}
-		s := &screen{name: name, tty: tty, journal: m.journal}
 		m.screens[name] = s
-		m.wait.Go(func() { s.show(m.ctx) })
 	}
 	if len(m.screens) == 0 {
-		s := &screen{name: "stderr", tty: os.Stderr, journal: m.journal}
-		m.screens[s.name] = s
+		s := newScreen(m.journal, "")
+		s.tty = os.Stderr
+		m.screens[""] = s
+	}
+	for _, s := range m.screens {
 		m.wait.Go(func() { s.show(m.ctx) })
 	}
+}
+
+// open opens the console anew. Every open file of a terminal is hung up when
+// the session that it controls ends, as that of the shell does (tty_ioctl(4),
+// TIOCNOTTY), so this is no rare event.
+func (s *screen) open() error {
+	if s.tty != nil {
+		s.tty.Close()
+	}
+	var err error
+	s.tty, err = openTTY(s.path)
+	return err
+}
+
+// openTTY does not make the terminal PID 1's own.
+func openTTY(path string) (*os.File, error) {
+	return os.OpenFile(path, os.O_RDWR|unix.O_NOCTTY, 0)
+}
+
+// Write writes to the console itself. The caller holds the screen.
+func (s *screen) Write(p []byte) (int, error) {
+	n, err := s.tty.Write(p)
+	if err == nil || s.name == "" {
+		return n, err
+	}
+	if err := s.open(); err != nil {
+		return 0, err
+	}
+	return s.tty.Write(p)
 }
 
 // keepShells keeps a shell on each console.
 func (m *machine) keepShells(args []string) {
 	for name, s := range m.screens {
-		if s.tty != os.Stderr {
+		if name != "" {
 			m.wait.Go(func() { m.keepShell(s, append(slices.Clone(args), name)) })
 		}
 	}
@@ -74,10 +119,9 @@ func consoleNames(active string) []string {
 
 // show writes the journal to the console whenever nobody else holds it.
 func (s *screen) show(ctx context.Context) {
-	for {
-		s.mu.Lock()
-		more := s.print(s.tty, "\r\n")
-		s.mu.Unlock()
+	for s.hold(ctx) {
+		more := s.print(s, "\r\n")
+		s.release()
 		select {
 		case <-more:
 		case <-ctx.Done():
@@ -86,21 +130,22 @@ func (s *screen) show(ctx context.Context) {
 	}
 }
 
-// print writes what the screen has not shown yet. The caller holds s.mu.
+// print writes what the screen has not shown yet. The caller
+// holds the screen.
 func (s *screen) print(w io.Writer, newline string) (more <-chan struct{}) {
 	lines, next, lost, more := s.journal.since(s.next)
 	s.next = next
-	if _, err := w.Write(text(lines, lost, newline)); err != nil {
-		return more // a console that hangs up has nobody to tell it to
+	if len(lines) > 0 {
+		w.Write(text(lines, lost, newline)) // if it fails, there is nobody to tell it to
 	}
 	return more
 }
 
 // flush shows the end of the journal and waits until it has left the machine.
 func (s *screen) flush() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.print(s.tty, "\r\n")
+	s.held <- struct{}{}
+	defer s.release()
+	s.print(s, "\r\n")
 	unix.IoctlSetInt(int(s.tty.Fd()), unix.TCSBRK, 1) // tcdrain(3)
 }
 
@@ -125,7 +170,7 @@ func (m *machine) keepShell(s *screen, args []string) {
 		if strings.HasPrefix(s.name, "tty") && s.name[3] >= '0' && s.name[3] <= '9' && !s.waitForEnter(ctx) {
 			return
 		}
-		tty, err := os.OpenFile(s.tty.Name(), os.O_RDWR|unix.O_NOCTTY, 0)
+		tty, err := openTTY(s.path)
 		if err != nil {
 			m.log.Error("shell not started", "err", err)
 			return
@@ -144,7 +189,7 @@ func (m *machine) keepShell(s *screen, args []string) {
 
 // waitForEnter is false if ctx ends first.
 func (s *screen) waitForEnter(ctx context.Context) bool {
-	tty, err := os.OpenFile(s.tty.Name(), os.O_RDWR|unix.O_NOCTTY, 0)
+	tty, err := openTTY(s.path)
 	if err != nil {
 		return false
 	}

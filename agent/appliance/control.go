@@ -159,8 +159,10 @@ func (j *journal) send(ctx context.Context, w io.Writer, n int64, follow bool) e
 
 // lend lets the other side of w write to the console, and tells it what.
 func (s *screen) lend(ctx context.Context, w io.Writer) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	if !s.hold(ctx) {
+		return nil
+	}
+	defer s.release()
 	for {
 		more := s.print(w, "\n")
 		select {

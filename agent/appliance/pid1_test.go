@@ -256,10 +256,4 @@ func TestNetnsControlSocket(t *testing.T) {
 			t.Errorf("%q: got %v, want %q", request, err, want)
 		}
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
-	defer cancel()
-	var console bytes.Buffer
-	if err := c.Console(ctx, &console, "stderr"); err != nil {
-		t.Errorf("console: %v", err)
-	}
 }
