@@ -155,14 +155,14 @@ func (p *path) send(packet ip, pos int, d direction, now time.Time) {
 		return
 	}
 	if c.happens(c.Duplicate) {
-		p.schedule(event{at: now.Add(c.delay()), packet: packet.clone(), pos: p.end(k, d), d: d})
+		p.schedule(event{at: now.Add(c.delay()), packet: packet.clone(), pos: exit(k, d), d: d})
 	}
 	if c.held == nil && c.happens(c.Reorder) {
 		c.held = packet
 		p.schedule(event{at: now.Add(holdLimit), pos: k, d: d, hold: true})
 		return
 	}
-	p.schedule(event{at: now.Add(c.delay()), packet: packet, pos: p.end(k, d), d: d})
+	p.schedule(event{at: now.Add(c.delay()), packet: packet, pos: exit(k, d), d: d})
 	p.release(c, k, d, now)
 }
 
@@ -173,11 +173,11 @@ func (p *path) release(c *cable, k int, d direction, now time.Time) {
 	}
 	packet := c.held
 	c.held = nil
-	p.schedule(event{at: now.Add(c.delay()), packet: packet, pos: p.end(k, d), d: d})
+	p.schedule(event{at: now.Add(c.delay()), packet: packet, pos: exit(k, d), d: d})
 }
 
-// end is the position at which packets in direction d leave cable k.
-func (p *path) end(k int, d direction) int {
+// exit is the position at which packets in direction d leave cable k.
+func exit(k int, d direction) int {
 	if d == forth {
 		return k
 	}

@@ -216,8 +216,7 @@ func (c *cable) delay() time.Duration {
 	return c.Delay + time.Duration(c.chance.Int64N(int64(c.Jitter)))
 }
 
-// happens draws a lot, but only if the outcome is open: a cable draws the same
-// lots whether or not its other troubles are switched on.
+// happens draws a lot if the outcome is open.
 func (c *cable) happens(share float64) bool {
 	return share > 0 && c.chance.Float64() < share
 }
