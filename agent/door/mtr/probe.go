@@ -139,17 +139,11 @@ func (p *probe) numbers() bool {
 	r := &p.request
 	r.Pattern, r.Mark = byte(p.pattern), uint32(p.mark)
 	r.Timeout = max(time.Duration(p.timeout)*time.Second, leastTimeout)
-	return p.setPorts() && p.setTTL() && p.setTOS() && p.setSize()
-}
-
-// setPorts leaves the source of TCP and SCTP to the engine, as mtr-packet
-// leaves it to the sequence number: local-port is for UDP alone.
-func (p *probe) setPorts() bool {
-	p.request.DstPort = uint16(p.port)
-	if p.request.Protocol == packet.UDP {
-		p.request.SrcPort = uint16(p.localPort)
+	r.DstPort = uint16(p.port)
+	if r.Protocol == packet.UDP { // the only one whose source mtr-packet lets choose
+		r.SrcPort = uint16(p.localPort)
 	}
-	return true
+	return p.setTTL() && p.setTOS() && p.setSize()
 }
 
 func (p *probe) setTTL() bool {
