@@ -15,7 +15,7 @@ const (
 // batch is the memory of one sendmmsg or recvmmsg call.
 type batch struct {
 	messages [batchSize]unix.Mmsghdr
-	vectors  [batchSize][2]unix.Iovec
+	vectors  [batchSize]unix.Iovec
 	names    [batchSize]unix.RawSockaddrInet6
 	controls [batchSize][controlSize]byte
 }
@@ -26,50 +26,63 @@ func newBatch() *batch {
 	for i := range b.messages {
 		h := &b.messages[i].Hdr
 		h.Name = (*byte)(unsafe.Pointer(&b.names[i]))
-		h.Iov = &b.vectors[i][0]
+		h.Iov = &b.vectors[i]
 		h.SetIovlen(1)
 		h.Control = &b.controls[i][0]
 	}
 	return b
 }
 
-// inbox is a batch with memory to receive into. Packets longer than headSize
-// are cut; their rest goes where nobody reads it.
+// inbox is a batch with memory to receive into. Packets longer than headSize are cut.
 type inbox struct {
 	*batch
-	heads [batchSize][headSize]byte
-	rest  []byte
+	heads   [batchSize][headSize]byte
+	nameLen uint32
+	used    int // messages that the last read has filled
 }
 
-func newInbox() *inbox {
-	in := &inbox{batch: newBatch(), rest: make([]byte, MaxSize+64)}
+// newInbox returns an inbox for a socket of which the senders' addresses
+// matter, or not.
+func newInbox(names bool) *inbox {
+	in := &inbox{batch: newBatch(), used: batchSize}
 	for i := range in.messages {
-		in.vectors[i][0].Base = &in.heads[i][0]
-		in.vectors[i][0].SetLen(headSize)
-		in.vectors[i][1].Base = &in.rest[0]
-		in.vectors[i][1].SetLen(len(in.rest))
-		in.messages[i].Hdr.SetIovlen(2)
+		in.vectors[i].Base = &in.heads[i][0]
+		in.vectors[i].SetLen(headSize)
+		if !names {
+			in.messages[i].Hdr.Name = nil
+		}
+	}
+	if names {
+		in.nameLen = unix.SizeofSockaddrInet6
 	}
 	return in
 }
 
 // read receives what is there without waiting.
-func (in *inbox) read(fd uintptr, flags int) (int, unix.Errno) {
-	for i := range in.messages {
+func (in *inbox) read(fd, flags int) (int, unix.Errno) {
+	for i := range in.used {
 		h := &in.messages[i].Hdr
-		h.Namelen = unix.SizeofSockaddrInet6
+		h.Namelen = in.nameLen
 		h.SetControllen(controlSize)
 	}
-	n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&in.messages[0])), batchSize,
+	in.used = 0
+	n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, uintptr(fd), uintptr(unsafe.Pointer(&in.messages[0])), batchSize,
 		uintptr(flags|unix.MSG_DONTWAIT), 0, 0)
-	return int(n), errno
+	if errno == 0 {
+		in.used = int(n)
+	}
+	return in.used, errno
 }
 
-// packet returns the kept bytes of the i-th packet and its full size.
+// packet returns the kept bytes of the i-th packet and its size, which is the
+// full one if the read had MSG_TRUNC.
 func (in *inbox) packet(i int) (head []byte, size int) {
 	size = int(in.messages[i].Len)
 	return in.heads[i][:min(size, headSize)], size
 }
+
+// cut reports whether bytes of the i-th packet are missing.
+func (in *inbox) cut(i int) bool { return in.messages[i].Hdr.Flags&unix.MSG_TRUNC != 0 }
 
 // eachControl calls do for every control message of the i-th packet.
 func (in *inbox) eachControl(i int, do func(level, typ int32, data []byte)) {

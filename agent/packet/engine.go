@@ -10,6 +10,7 @@ package packet
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -63,6 +64,10 @@ type Engine struct {
 	tx          sync.Mutex           // held while packets are staged and sent; taken before mu
 	senders     [2]*sender           // IPv4, IPv6; nil where the family is missing
 	fragmenters [2][SCTP + 1]*sender // for packets that the kernel has to fragment; ICMP and UDP have one
+
+	glances uint        // after batches; under tx, as hit
+	hit     bool        // the last glance found answers
+	prompt  atomic.Bool // senders find the answers themselves
 
 	receivers []*receiver
 	poller    *poller       // of the receivers, by index

@@ -83,7 +83,7 @@ func FuzzStamped(f *testing.F) {
 	b, fl := packed(Request{Dst: addr("192.0.2.1")}, 7)
 	f.Add(append(make([]byte, 14), b...), make([]byte, 64))
 	f.Fuzz(func(t *testing.T, packet, control []byte) {
-		s := &sender{in: newInbox()}
+		s := &sender{in: newInbox(false)}
 		s.in.messages[0].Len = uint32(len(packet))
 		copy(s.in.heads[0][:], packet)
 		n := copy(s.in.controls[0][:], control)

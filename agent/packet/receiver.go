@@ -3,6 +3,7 @@ package packet
 import (
 	"fmt"
 	"net/netip"
+	"sync"
 
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
@@ -10,10 +11,15 @@ import (
 
 // receiver is a raw socket for the answers of one protocol.
 type receiver struct {
-	protocol Protocol
-	six      bool
-	fd       int
-	where    where  // under the engine's mu
+	protocol  Protocol
+	six       bool
+	fd        int
+	where     where // it listens; under the engine's mu
+	expecting bool  // packets were sent since the last glance; under the engine's tx
+
+	reading  sync.Mutex // guards all below
+	in       *inbox
+	batch    [batchSize]arrival
 	overflow uint32 // packets dropped since open, as the kernel counts
 	booked   uint32 // of these already counted
 	strange  uint64 // packets that could not be parsed
@@ -24,7 +30,7 @@ func openReceiver(p Protocol, six bool, buffer int) (*receiver, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &receiver{protocol: p, six: six, fd: fd}
+	r := &receiver{protocol: p, six: six, fd: fd, in: newInbox(six)}
 	if err := r.prepare(fd, buffer); err != nil {
 		unix.Close(fd)
 		return nil, fmt.Errorf("%s socket: %w", p, err)
@@ -66,8 +72,9 @@ func (r *receiver) listen(w where) error {
 	return bind(r.fd, r.six, w)
 }
 
-// parse appends what the n packets just read say.
-func (r *receiver) parse(in *inbox, to []arrival, n int) []arrival {
+// parse returns what the n packets just read say.
+func (r *receiver) parse(n int) []arrival {
+	in, to := r.in, r.batch[:0]
 	for i := range n {
 		a := arrival{}
 		ttl, local := -1, netip.Addr{}

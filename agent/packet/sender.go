@@ -41,7 +41,7 @@ func openSender(six bool, protocol int, buffer int) (*sender, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &sender{fd: fd, six: six, fragment: protocol != unix.IPPROTO_RAW, out: newBatch(), arena: make([]byte, arenaSize), in: newInbox()}
+	s := &sender{fd: fd, six: six, fragment: protocol != unix.IPPROTO_RAW, out: newBatch(), arena: make([]byte, arenaSize), in: newInbox(false)}
 	if err := s.prepare(buffer); err != nil {
 		unix.Close(fd)
 		return nil, err
@@ -84,8 +84,8 @@ func (s *sender) add(r *Request, f *flight, way route) {
 	i := s.n
 	s.flights[i] = f
 	s.n++
-	s.out.vectors[i][0].Base = &b[0]
-	s.out.vectors[i][0].SetLen(len(b))
+	s.out.vectors[i].Base = &b[0]
+	s.out.vectors[i].SetLen(len(b))
 	h := &s.out.messages[i].Hdr
 	h.Namelen = s.address(i, f.dst, way.index)
 	c := controls{b: s.out.controls[i][:0]}
@@ -161,7 +161,7 @@ func (s *sender) hasStamps() bool { return s.sending.Load() || s.unread.Load() >
 
 // readStamps reads stamped packets from the error queue.
 func (s *sender) readStamps() int {
-	n, errno := s.in.read(uintptr(s.fd), unix.MSG_ERRQUEUE)
+	n, errno := s.in.read(s.fd, unix.MSG_ERRQUEUE)
 	if errno != 0 {
 		return 0
 	}
@@ -176,9 +176,9 @@ func (s *sender) stamped(i int) (d departure, ok bool) {
 			d.stamps = parseStamps(data)
 		}
 	})
-	head, size := s.in.packet(i)
+	head, _ := s.in.packet(i)
 	for skip := range min(maxLinkHeader, len(head)) {
-		if s.startsAt(head[skip:], size-skip) {
+		if s.startsAt(head[skip:], s.in.cut(i)) {
 			return d, parseQuote(s.six, head[skip:], &d.sighting)
 		}
 	}
@@ -187,9 +187,16 @@ func (s *sender) stamped(i int) (d departure, ok bool) {
 
 const maxLinkHeader = 64
 
-func (s *sender) startsAt(b []byte, size int) bool {
-	if s.six {
-		return len(b) >= ip6Len && b[0]>>4 == 6 && int(be.Uint16(b[4:]))+ip6Len == size
+// startsAt reports whether b looks like an IP packet, or the first part of one that was cut.
+func (s *sender) startsAt(b []byte, cut bool) bool {
+	var length int
+	switch {
+	case s.six && len(b) >= ip6Len && b[0]>>4 == 6:
+		length = int(be.Uint16(b[4:])) + ip6Len
+	case !s.six && len(b) >= ip4Len && b[0]>>4 == 4:
+		length = int(be.Uint16(b[2:]))
+	default:
+		return false
 	}
-	return len(b) >= ip4Len && b[0]>>4 == 4 && int(be.Uint16(b[2:])) == size
+	return length == len(b) || cut && length > len(b)
 }

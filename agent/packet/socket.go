@@ -125,8 +125,12 @@ func (e *Engine) openFamily(family int, six bool) (err error) {
 // wake makes the engine hear answers to packets of a protocol.
 func (e *Engine) wake(p Protocol, six bool) error {
 	for _, r := range e.receivers {
-		if r.protocol == p && r.six == six {
-			return r.listen(everywhere)
+		if r.six != six || r.protocol != p && r.protocol != ICMP {
+			continue
+		}
+		r.expecting = true
+		if err := r.listen(everywhere); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -72,6 +72,7 @@ func (s *Stream) submit(requests []Request) int {
 		}
 	}
 	e.flush()
+	e.glance()
 	return n
 }
 
