@@ -17,6 +17,7 @@ import (
 
 	"github.com/natrix-os/natrix/agent/packet"
 	"github.com/natrix-os/natrix/sysinfo/netif/nettest"
+	"golang.org/x/sync/errgroup"
 )
 
 // TestMain makes the test program an mtr-packet when it is called by that name.
@@ -104,13 +105,24 @@ func (i implementation) converse(t *testing.T, h *nettest.Host, input string) st
 	cmd.Stdin = strings.NewReader(input)
 	var out, diagnostics strings.Builder
 	cmd.Stdout, cmd.Stderr = &out, &diagnostics
-	if err := h.Start(cmd); err != nil {
-		t.Fatal(err)
+	err := h.Start(cmd)
+	if err == nil {
+		err = cmd.Wait()
 	}
-	if err := cmd.Wait(); err != nil {
+	if err != nil {
 		t.Errorf("%s: %v: %s", i.name, err, diagnostics.String())
 	}
 	return out.String()
+}
+
+// atOnce calls f for 0 to n-1, a few at a time: most of the time they wait.
+func atOnce(n int, f func(int)) {
+	var g errgroup.Group
+	g.SetLimit(8)
+	for i := range n {
+		g.Go(func() error { f(i); return nil })
+	}
+	g.Wait()
 }
 
 var rtt = regexp.MustCompile(`round-trip-time [0-9]+`)

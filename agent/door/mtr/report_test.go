@@ -31,37 +31,41 @@ func TestNetnsMTRReport(t *testing.T) {
 	n.Route()
 	hops4 := []string{"10.0.1.2 0.0%", "10.0.2.2 0.0%", "10.0.3.101 0.0%", "??? 100.0", "10.0.3.103 0.0%", "10.0.3.2 0.0%"}
 	hops6 := []string{"fd00:0:0:1::2 0.0%", "fd00:0:0:2::2 0.0%", "fd00:0:0:3::101 0.0%", "??? 100.0", "fd00:0:0:3::103 0.0%", "fd00:0:0:3::2 0.0%"}
-	for _, protocol := range []string{"", "--udp", "--tcp", "--tcp --port 443", "--udp --port 53", "--udp --localport 4444", "--sctp", "-s 1400 -B 170", "-Q 184", "-M 7"} {
-		for _, c := range []struct {
-			flag string
-			dst  string
-			want []string
-		}{{"-4", h2.Addr4.String(), hops4}, {"-6", h2.Addr6.String(), hops6}} {
-			args := strings.Fields(protocol + " " + c.flag + " " + c.dst)
-			t.Run(strings.Join(args, " "), func(t *testing.T) {
-				t.Parallel()
-				if got := report(t, h1, args...); !slices.Equal(got, c.want) {
-					t.Errorf("got %q, want %q", got, c.want)
-				}
-			})
-		}
-	}
-	t.Run("MPLS", func(t *testing.T) {
-		t.Parallel()
-		out := runMTR(t, h1, "--raw", "-e", "-4", h2.Addr4.String())
-		if want := "\nm 2 1234 2 1 9\n"; !strings.Contains(out, want) {
-			t.Errorf("got %s\nwant %q in it", out, want)
-		}
-	})
-	t.Run("unreachable", func(t *testing.T) {
-		t.Parallel()
-		h, _ := nettest.Line(t, nettest.Router{Refuse: nettest.HostUnreachable})
-		got := report(t, h, "-4", "10.0.1.2")
+	traces := []trace{
 		// At TTL 1 the router is a hop, at TTL 2 the one that refuses.
-		if want := []string{"10.0.1.101 0.0%", "10.0.1.101 0.0%"}; !slices.Equal(got, want) {
-			t.Errorf("got %q, want %q", got, want)
+		{refusing(t), []string{"-4", "10.0.1.2"}, []string{"10.0.1.101 0.0%", "10.0.1.101 0.0%"}},
+	}
+	for _, options := range []string{
+		"", "--udp", "--udp --port 53", "--udp --localport 4444", "--tcp", "--tcp --port 443", "--sctp", "-s 1400 -B 170", "-Q 184", "-M 7",
+	} {
+		traces = append(traces,
+			trace{h1, strings.Fields(options + " -4 " + h2.Addr4.String()), hops4},
+			trace{h1, strings.Fields(options + " -6 " + h2.Addr6.String()), hops6})
+	}
+	atOnce(len(traces), func(i int) {
+		c := traces[i]
+		if got := report(t, c.from, c.args...); !slices.Equal(got, c.want) {
+			t.Errorf("mtr %v: got %q, want %q", c.args, got, c.want)
 		}
 	})
+	out := runMTR(t, h1, "--raw", "-e", "-4", h2.Addr4.String())
+	if want := "\nm 2 1234 2 1 9\n"; !strings.Contains(out, want) {
+		t.Errorf("got %s\nwant %q in it", out, want)
+	}
+}
+
+// trace is a run of mtr and the hops, with their losses, that it must report.
+type trace struct {
+	from *nettest.Host
+	args []string
+	want []string
+}
+
+// refusing is h1 of h1 ── ● ── h2, where the router says host unreachable.
+func refusing(t *testing.T) *nettest.Host {
+	t.Helper()
+	h1, _ := nettest.Line(t, nettest.Router{Refuse: nettest.HostUnreachable})
+	return h1
 }
 
 var hop = regexp.MustCompile(`(?m)^ *\d+\.\|-- (\S+) +(\S+) `)
@@ -91,10 +95,11 @@ func runMTR(t *testing.T, h *nettest.Host, args ...string) string {
 	cmd.Env = append(os.Environ(), "MTR_PACKET="+path, sctpEnv+"=yes")
 	var out strings.Builder
 	cmd.Stdout, cmd.Stderr = &out, &out
-	if err := h.Start(cmd); err != nil {
-		t.Fatal(err)
+	err = h.Start(cmd)
+	if err == nil {
+		err = cmd.Wait()
 	}
-	if err := cmd.Wait(); err != nil {
+	if err != nil {
 		t.Errorf("mtr %v: %v: %s", args, err, out.String())
 	}
 	return out.String()
