@@ -63,6 +63,11 @@ type kernelClock struct{}
 
 // step adds offset to the clock at once.
 func (kernelClock) step(offset time.Duration) error {
+	t := stepBy(offset)
+	return adjust(&t)
+}
+
+func stepBy(offset time.Duration) unix.Timex {
 	sec := offset.Truncate(time.Second)
 	if offset < sec { // the fraction must not be negative
 		sec -= time.Second
@@ -70,7 +75,7 @@ func (kernelClock) step(offset time.Duration) error {
 	t := unix.Timex{Modes: unix.ADJ_SETOFFSET | unix.ADJ_NANO}
 	setLong(&t.Time.Sec, int64(sec/time.Second))
 	setLong(&t.Time.Usec, int64(offset-sec)) // nanoseconds, by ADJ_NANO
-	return adjust(&t)
+	return t
 }
 
 // slew hands an offset of less than half a second to the kernel's phase-locked
@@ -78,6 +83,11 @@ func (kernelClock) step(offset time.Duration) error {
 // kernel that the clock is right to within distance, so that it is written to
 // the hardware clock.
 func (kernelClock) slew(offset, distance, interval time.Duration) error {
+	t := slewBy(offset, distance, interval)
+	return adjust(&t)
+}
+
+func slewBy(offset, distance, interval time.Duration) unix.Timex {
 	t := unix.Timex{
 		Modes:  unix.ADJ_OFFSET | unix.ADJ_STATUS | unix.ADJ_NANO | unix.ADJ_TIMECONST | unix.ADJ_MAXERROR | unix.ADJ_ESTERROR,
 		Status: unix.STA_PLL, // and so not STA_UNSYNC
@@ -86,7 +96,7 @@ func (kernelClock) slew(offset, distance, interval time.Duration) error {
 	setLong(&t.Constant, int64(bits.Len(uint(interval/time.Second))-1)) // log2 of seconds; with ADJ_NANO the kernel adds nothing
 	setLong(&t.Maxerror, distance.Microseconds())
 	setLong(&t.Esterror, offset.Abs().Microseconds())
-	return adjust(&t)
+	return t
 }
 
 func adjust(t *unix.Timex) error {

@@ -155,7 +155,7 @@ func (c *client) use(l Lease) {
 	}
 	c.lease = l
 	c.warn(apply(c.index, l))
-	c.warn(c.resolver.set(source{index: c.index}, names{link: l.Link, servers: l.DNS, search: l.Search}))
+	c.warn(c.publish())
 	c.warn(save(c.config.Dir, l))
 	if old.Addr == l.Addr && old.Server == l.Server {
 		c.log.Debug("lease renewed", "addr", l.Addr, "server", l.Server, "expires", l.Expires)
@@ -165,6 +165,12 @@ func (c *client) use(l Lease) {
 	if c.config.Changed != nil {
 		c.config.Changed(l)
 	}
+}
+
+// publish tells the resolver of the lease's name servers.
+func (c *client) publish() error {
+	l := c.lease
+	return c.resolver.set(source{index: c.index}, names{link: l.Link, servers: l.DNS, search: l.Search})
 }
 
 // withdraw takes the lease back from the kernel, resolv.conf and the record.

@@ -109,7 +109,7 @@ func ours(l netif.Link) bool {
 }
 
 // add brings a link up. Its lease from an earlier run, if it is still good, is
-// taken up when the carrier comes.
+// still applied, and is confirmed when the carrier comes.
 func (m *manager) add(l netif.Link) *client {
 	log := m.log.With("link", l.Name)
 	c := &client{
@@ -122,6 +122,7 @@ func (m *manager) add(l netif.Link) *client {
 	}
 	if old, err := load(recordFile(m.config.Dir, l.Name)); err == nil && time.Now().Before(old.Expires) {
 		c.lease = old
+		c.warn(c.publish())
 	}
 	c.warn(prepare(l.Name, l.Index))
 	c.warn(up(l))
