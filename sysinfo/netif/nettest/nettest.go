@@ -26,15 +26,19 @@ import (
 // may not skip for want of.
 const Must = "NATRIX_MUST"
 
-// Need skips the test unless the process may create network namespaces. If
+// Need skips the test with -short, and unless the process may create network namespaces. If
 // NATRIX_MUST lists "net", the test fails instead.
 func Need(t testing.TB) {
 	t.Helper()
+	must := slices.Contains(strings.Split(os.Getenv(Must), ","), "net")
+	if testing.Short() && !must {
+		t.Skip("builds a network: not with -short")
+	}
 	err := mayUnshare()
 	if err == nil {
 		return
 	}
-	if slices.Contains(strings.Split(os.Getenv(Must), ","), "net") {
+	if must {
 		t.Fatalf("network namespaces are required by %s: %v", Must, err)
 	}
 	t.Skipf("no network namespaces: %v", err)

@@ -8,12 +8,16 @@ import (
 	"time"
 )
 
-// ForTest starts a broker that ends with the test. Without RabbitMQ the test is
-// skipped, or fails if NATRIX_MUST names rabbitmq.
+// ForTest starts a broker that ends with the test. The test is skipped with
+// -short, and without RabbitMQ unless NATRIX_MUST names it: then it fails.
 func ForTest(t testing.TB) *Broker {
 	t.Helper()
+	must := strings.Contains(os.Getenv("NATRIX_MUST"), "rabbitmq")
+	if testing.Short() && !must {
+		t.Skip("starts a RabbitMQ: not with -short")
+	}
 	if _, err := os.Stat(server); err != nil {
-		if strings.Contains(os.Getenv("NATRIX_MUST"), "rabbitmq") {
+		if must {
 			t.Fatalf("no RabbitMQ on this machine: %s", Install)
 		}
 		t.Skipf("no RabbitMQ on this machine: %s", Install)
