@@ -9,7 +9,7 @@ export CGO_ENABLED = 0
 GOFLAGS_BUILD = -trimpath -buildvcs=false -ldflags='-s -w -buildid='
 MAIN = ./agent/cmd/natrix
 
-.PHONY: build image demo check test fuzz bench clean
+.PHONY: build image demo vet check test fuzz bench clean
 
 build: ## build/natrix for this machine, and natrix-{amd64,arm,arm64} for the boards
 	go build $(GOFLAGS_BUILD) -o build/natrix $(MAIN)
@@ -23,15 +23,21 @@ image: ## build/image/$(BOARD): kernel and initramfs; CONFIG=natrix.ini puts a c
 demo: packages-demo
 	go run ./image/cmd/demo
 
-check: ## vet, unit tests and fuzz seeds: a minute, no root, no network
+vet:
 	gofmt -l agent board image sysinfo | (! grep .)
 	go vet ./...
 	GOARCH=arm GOARM=7 go vet ./...
 	GOARCH=arm64 go vet ./...
-	go test ./...
 
-test: packages-test check
+check: vet ## vet, unit tests and fuzz seeds: a minute, no root, no network
+	go test -short ./...
+
+# The packages in which goroutines share state, under the race detector, which needs a C compiler.
+RACE = ./agent/command ./agent/config ./agent/door/... ./agent/packet ./agent/probe ./agent/report ./agent/spool ./image/qemu ./sysinfo
+
+test: packages-test vet ## everything: unit tests, namespaces, a real broker, real mtr, booted boards; nothing skips
 	NATRIX_MUST=net,rabbitmq,mtr,fping,boot go test -count=1 -p 1 -timeout 20m ./...
+	CGO_ENABLED=1 go test -race -short -p 1 $(RACE)
 
 fuzz: ## every fuzz target for FUZZTIME
 	image/fuzz.sh $(or $(FUZZTIME),1m)
@@ -44,7 +50,7 @@ clean:
 
 # Debian packages that the project needs beyond git, make and Go.
 packages-demo: PACKAGES = rabbitmq-server qemu-system-x86
-packages-test: PACKAGES = rabbitmq-server qemu-system-x86 qemu-system-arm mtr-tiny fping
+packages-test: PACKAGES = rabbitmq-server qemu-system-x86 qemu-system-arm mtr-tiny fping gcc libc6-dev
 packages-bench: PACKAGES = mtr-tiny fping
 packages-%:
 	@image/packages.sh $(PACKAGES)
