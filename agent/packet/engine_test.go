@@ -523,3 +523,75 @@ func TestNetnsRest(t *testing.T) {
 		e.mu.Unlock()
 	}
 }
+
+// What one packet asks for does not stick to the socket that it shares.
+func TestNetnsNothingSticks(t *testing.T) {
+	h1, h2 := nettest.Line(t, nettest.Router{}, nettest.Router{})
+	if out, err := h1.Run("ip", "rule", "add", "fwmark", "5", "unreachable"); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if out, err := h1.Run("ip", "-6", "rule", "add", "fwmark", "5", "unreachable"); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	e := open(t, h1, Options{})
+	for _, dst := range []netip.Addr{h2.Addr4, h2.Addr6} {
+		for p := ICMP; p <= UDP; p++ {
+			for _, size := range []int{64, 3000} {
+				if r, err := e.Do(t.Context(), Request{Protocol: p, Dst: dst, Size: size, Mark: 5}); !errors.Is(err, unix.ENETUNREACH) {
+					t.Errorf("%s to %s with a mark: got %+v, %v, want ENETUNREACH", p, dst, r, err)
+				}
+				for ttl := 1; ttl <= 2; ttl++ {
+					for _, tos := range []int{0x20, 0, 0xb8} {
+						r := do(t, e, Request{Protocol: p, Dst: dst, Size: size, TTL: ttl, TOS: tos})
+						router := addr("10.0.1.101")
+						if dst.Is6() {
+							router = addr("fd00:0:0:1::101")
+						}
+						if ttl == 2 {
+							router = router.Next()
+						}
+						if r.Kind != TTLExpired || r.From != router || r.QuotedTOS != tos {
+							t.Errorf("%s to %s, %d bytes, ttl %d, tos %#x: got %+v", p, dst, size, ttl, tos, r)
+						}
+					}
+				}
+			}
+		}
+	}
+}
+
+// The target sees the source that a request asks for, and no other afterwards.
+func TestNetnsSource(t *testing.T) {
+	hosts := nettest.Chain(t, "h1", "h2")
+	h1, h2 := hosts[0], hosts[1]
+	second4, second6 := netip.MustParsePrefix("10.0.1.77/24"), netip.MustParsePrefix("fd00:0:0:1::77/64")
+	h1.AddAddr("h2", second4)
+	h1.AddAddr("h2", second6)
+	var server net.PacketConn
+	h2.Do(func() {
+		var err error
+		if server, err = net.ListenPacket("udp", ":7"); err != nil {
+			t.Fatal(err)
+		}
+	})
+	defer server.Close()
+	e := open(t, h1, Options{})
+	for _, c := range []struct{ dst, src, first netip.Addr }{
+		{h2.Addr4, second4.Addr(), h1.Addr4}, {h2.Addr6, second6.Addr(), h1.Addr6},
+	} {
+		for _, size := range []int{64, 3000} {
+			for _, src := range []netip.Addr{c.src, c.first, c.src} {
+				go e.Do(t.Context(), Request{Protocol: UDP, Dst: c.dst, Src: src, DstPort: 7, Size: size, Timeout: 20 * time.Millisecond})
+				_ = server.SetReadDeadline(time.Now().Add(time.Second))
+				b := make([]byte, 4000)
+				n, from, err := server.ReadFrom(b)
+				if err != nil {
+					t.Fatalf("%d bytes from %s: %v", size, src, err)
+				}
+				if got := from.(*net.UDPAddr).AddrPort().Addr().Unmap(); got != src {
+					t.Errorf("%d bytes: got source %s, want %s", n, got, src)
+				}
+			}
+		}
+	}
+}

@@ -183,3 +183,57 @@ func TestKinds(t *testing.T) {
 		t.Errorf("redirect: got %s, want nothing", got)
 	}
 }
+
+// Raw IPv4 sockets see ICMP before the kernel has looked at its checksum.
+func TestCorruptedAnswer(t *testing.T) {
+	b, _ := packed(Request{Dst: addr("192.0.2.1")}, 9)
+	answer := refused(b, false)
+	for i := ip4Len; i < len(answer); i++ {
+		corrupted := bytes.Clone(answer)
+		corrupted[i] ^= 0x10
+		if s, ok := parse4(corrupted); ok {
+			t.Fatalf("byte %d corrupted: got %+v", i, s)
+		}
+	}
+	padded := append(answer, 0xde, 0xad)
+	if _, ok := parse4(padded); !ok {
+		t.Error("an answer with padding behind it is not accepted")
+	}
+}
+
+// IPv4 options may be in the outer and in the quoted header.
+func TestOptions(t *testing.T) {
+	options := []byte{1, 1, 1, 0}
+	insert := func(b []byte) []byte {
+		b = append(append(bytes.Clone(b[:ip4Len]), options...), b[ip4Len:]...)
+		b[0] = 0x46
+		be.PutUint16(b[2:], uint16(len(b)))
+		return b
+	}
+	for _, r := range requests() {
+		if r.Dst.Is6() {
+			continue
+		}
+		b, f := packed(r, 9)
+		s, ok := parse4(insert(refused(insert(b), false)))
+		if !ok || !f.is(&s) {
+			t.Errorf("%+v: got %t %+v", r, ok, s)
+		}
+		if ours := (numbers{blocks: []uint8{40}}); !passes(t, ours.filter(ICMP, false), insert(refused(insert(b), false))) {
+			t.Errorf("%+v does not pass the filter", r)
+		}
+	}
+}
+
+// IPv6 extension headers may be in the quote.
+func TestExtensionHeaders(t *testing.T) {
+	b, f := packed(Request{Protocol: UDP, Dst: addr("2001:db8::1")}, 9)
+	quote := append(bytes.Clone(b[:ip6Len]), 60, 0, 1, 4, 0, 0, 0, 0) // hop-by-hop, then destination options
+	quote = append(quote, 17, 0, 1, 4, 0, 0, 0, 0)
+	quote = append(quote, b[ip6Len:]...)
+	quote[6] = 0
+	s, ok := parse6(ICMP, refused(quote, true), addr("fd00::9"), addr("fd00::1"), 60, 100)
+	if !ok || !f.is(&s) {
+		t.Errorf("got %t %+v", ok, s)
+	}
+}
