@@ -1,13 +1,12 @@
 package probe
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,42 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// network is a sender whose packets meet what its function says.
-type network struct {
-	meet func(n int, r packet.Request) (packet.Reply, error)
-
-	mu   sync.Mutex
-	sent []packet.Request
-	at   []time.Time
-}
-
-func (n *network) Do(ctx context.Context, r packet.Request) (packet.Reply, error) {
-	n.mu.Lock()
-	n.sent = append(n.sent, r)
-	n.at = append(n.at, time.Now())
-	number := len(n.sent)
-	n.mu.Unlock()
-	reply, err := n.meet(number, r)
-	wait := reply.RTT
-	if reply.Kind == packet.NoReply {
-		wait = r.Timeout
-	}
-	select {
-	case <-time.After(wait):
-		return reply, err
-	case <-ctx.Done():
-		return packet.Reply{}, ctx.Err()
-	}
-}
-
-func (n *network) Close() error { return nil }
-
-func (n *network) prober() *Prober {
-	return &Prober{open: func() (sender, error) { return n, nil }}
-}
-
 func echo(rtt time.Duration) packet.Reply {
-	return packet.Reply{Kind: packet.EchoReply, From: local, RTT: rtt, TTL: 64, Clock: packet.Kernel}
+	return packet.Reply{Kind: packet.EchoReply, From: local, RTT: rtt, TTL: 64, Size: 83, QuotedTOS: -1, Clock: packet.Kernel}
 }
 
 // local is a destination to which there is a route on any machine.
@@ -161,8 +126,14 @@ func TestPingShowsProgress(t *testing.T) {
 		if _, err := n.prober().Ping(ctx, "127.0.0.1", DefaultPing()); err != nil {
 			t.Fatal(err)
 		}
-		if len(lines) != 3 || lines[1] != "seq=2 from 127.0.0.1 ttl=64 time=1.500 ms" {
-			t.Errorf("got %q", lines)
+		want := []string{
+			"PING 127.0.0.1 (127.0.0.1) 55(83) bytes of data.",
+			"63 bytes from 127.0.0.1: seq=1 ttl=64 time=1.500 ms",
+			"63 bytes from 127.0.0.1: seq=2 ttl=64 time=1.500 ms",
+			"63 bytes from 127.0.0.1: seq=3 ttl=64 time=1.500 ms",
+		}
+		if !slices.Equal(lines, want) {
+			t.Errorf("got %q, want %q", lines, want)
 		}
 	})
 }
@@ -176,23 +147,5 @@ func TestPingBadParameters(t *testing.T) {
 	}
 	if r, _ := run(t, (&network{}).prober(), "ping", "127.0.0.1", map[string]string{"interface": "no-such-link"}); !errors.Is(r.Err, command.ErrLink) {
 		t.Errorf("got %v", r.Err)
-	}
-}
-
-func TestSpreadOf(t *testing.T) {
-	values := make([]time.Duration, 100)
-	for i := range values {
-		values[i] = time.Duration(i+1) * time.Millisecond
-	}
-	got := SpreadOf(values)
-	want := Spread{
-		Min: time.Millisecond, Avg: 50500 * time.Microsecond, Max: 100 * time.Millisecond, Deviation: 28866070, Jitter: time.Millisecond,
-		P50: 50 * time.Millisecond, P90: 90 * time.Millisecond, P95: 95 * time.Millisecond, P99: 99 * time.Millisecond,
-	}
-	if got != want {
-		t.Errorf("got %+v, want %+v", got, want)
-	}
-	if (SpreadOf(nil) != Spread{}) {
-		t.Error("of nothing: not zero")
 	}
 }

@@ -22,11 +22,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sender sends one packet and waits for its answer.
+// sender sends packets and brings their answers.
 type sender interface {
 	Do(context.Context, packet.Request) (packet.Reply, error)
+	NewStream(size int) stream
 	Close() error
 }
+
+// engine is a packet.Engine as a sender.
+type engine struct{ *packet.Engine }
+
+func (e engine) NewStream(size int) stream { return e.Engine.NewStream(size) }
 
 // Prober runs probes, any number at a time. Its sockets for packets are opened
 // by the first probe that needs them, because dns and http work without the
@@ -43,7 +49,10 @@ type Prober struct {
 
 // New is a Prober on the network namespace of this process. Close it.
 func New() *Prober {
-	return &Prober{open: func() (sender, error) { return packet.Open(packet.Options{}) }}
+	return &Prober{open: func() (sender, error) {
+		e, err := packet.Open(packet.Options{})
+		return engine{e}, err
+	}}
 }
 
 // Close ends the probes that are under way and frees the sockets.

@@ -57,18 +57,19 @@ func ascii(name string) (string, error) {
 
 // path is the way out that a command was given.
 type path struct {
-	spec string // name or address of a link; "" is by route
+	spec   string // name or address of a link; "" is by route
+	family string // as in Way; "" is both
 }
 
 // pathOf is the link that the parameters name, or else that of the command.
 func pathOf(ctx context.Context, spec string) (path, error) {
 	if spec == "" {
-		return path{command.LinkOf(ctx)}, nil
+		return path{spec: command.LinkOf(ctx)}, nil
 	}
 	if _, _, err := netif.Find(spec); err != nil {
 		return path{}, fmt.Errorf("%w: %w", command.ErrLink, err)
 	}
-	return path{spec}, nil
+	return path{spec: spec}, nil
 }
 
 // to is the route to an address along the path.
@@ -111,7 +112,10 @@ func (v path) resolver(servers []string) *net.Resolver {
 // is all the original client knew, and what its server's charts compare.
 func (v path) resolve(ctx context.Context, host string, servers []string) ([]netip.Addr, error) {
 	if addr, err := netip.ParseAddr(host); err == nil {
-		return []netip.Addr{addr.Unmap()}, nil
+		if found := only([]netip.Addr{addr}, v.family); len(found) > 0 {
+			return found, nil
+		}
+		return nil, errFamily(host, v.family)
 	}
 	ctx, cancel := context.WithTimeout(ctx, resolveTimeout)
 	defer cancel()
@@ -119,14 +123,17 @@ func (v path) resolve(ctx context.Context, host string, servers []string) ([]net
 	if err != nil {
 		return nil, fmt.Errorf("resolve %s: %w: %w", host, command.ErrResolve, plain(err))
 	}
-	slices.SortStableFunc(found, func(a, b netip.Addr) int { return a.Unmap().BitLen() - b.Unmap().BitLen() })
+	if found = only(found, v.family); len(found) == 0 {
+		return nil, errFamily(host, v.family)
+	}
+	slices.SortStableFunc(found, func(a, b netip.Addr) int { return a.BitLen() - b.BitLen() })
 	var addrs []netip.Addr
 	for _, a := range found {
-		if _, e := v.to(a.Unmap()); e != nil {
+		if _, e := v.to(a); e != nil {
 			err = e
 			continue
 		}
-		addrs = append(addrs, a.Unmap())
+		addrs = append(addrs, a)
 	}
 	if len(addrs) == 0 {
 		return nil, fmt.Errorf("%s: %w", host, err)
