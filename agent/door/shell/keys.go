@@ -89,8 +89,13 @@ func (k *keys) interrupts(cancel context.CancelFunc) {
 	}
 }
 
-// Read is the line editor's side. It blocks until there are keys.
+// Read is the line editor's side. It blocks until there are keys. The editor
+// runs out of space in the middle of an escape sequence that does not end,
+// such as noise on the line, and would ask for ever.
 func (k *keys) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, io.ErrShortBuffer
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for len(k.pending) == 0 {
