@@ -5,6 +5,8 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"os"
+	"runtime"
 	"testing"
 	"time"
 
@@ -593,5 +595,51 @@ func TestNetnsSource(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// Engines leave neither descriptors nor goroutines behind, and a host without
+// IPv6 is no obstacle.
+func TestNetnsCloseLeavesNothing(t *testing.T) {
+	h := nettest.NewHost(t, "h")
+	h.Sysctl("net.ipv6.conf.all.disable_ipv6", "1")
+	files := func() int {
+		all, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(all)
+	}
+	cycle := func() {
+		var e *Engine
+		h.Do(func() {
+			var err error
+			if e, err = Open(Options{}); err != nil {
+				t.Fatal(err)
+			}
+		})
+		if r := do(t, e, Request{Protocol: TCP, Dst: addr("127.0.0.1"), SrcPort: 999}); r.Kind != TCPClosed {
+			t.Errorf("got %+v, want closed", r)
+		}
+		if r, err := e.Do(t.Context(), Request{Dst: addr("::1")}); err == nil {
+			t.Errorf("v6: got %+v, want an error", r)
+		}
+		if err := e.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := e.Close(); err != nil {
+			t.Errorf("second close: %v", err)
+		}
+	}
+	cycle()
+	before, running := files(), runtime.NumGoroutine()
+	for range 20 {
+		cycle()
+	}
+	if n := files(); n > before {
+		t.Errorf("got %d descriptors, %d before", n, before)
+	}
+	if n := runtime.NumGoroutine(); n > running {
+		t.Errorf("got %d goroutines, %d before", n, running)
 	}
 }
