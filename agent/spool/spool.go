@@ -74,7 +74,7 @@ func (e *Entry) Finish(body []byte) {
 	e.body, e.finished = body, time.Now()
 	close(e.done)
 	if body == nil {
-		s.remove(func(other *Entry) bool { return other == e }, 1)
+		s.remove(slices.Index(s.order, e))
 		return
 	}
 	s.bytes += len(body)
@@ -126,26 +126,28 @@ func (s *Spool) Dropped() int {
 // shrink forgets delivered results that are old, then whatever is oldest until
 // the rest fits. s.mu is held.
 func (s *Spool) shrink() {
-	s.remove(func(e *Entry) bool { return e.delivered && time.Since(e.finished) > s.limits.Delivered }, len(s.order))
+	for len(s.order) > 0 && s.order[0].delivered && time.Since(s.order[0].finished) > s.limits.Delivered {
+		s.remove(0)
+	}
 	for s.bytes > s.limits.Bytes {
-		if s.remove(func(e *Entry) bool { return e.delivered }, 1) == 0 {
-			s.dropped += s.remove(func(e *Entry) bool { return e.body != nil }, 1)
+		i := slices.IndexFunc(s.order, func(e *Entry) bool { return e.delivered })
+		if i < 0 {
+			i = slices.IndexFunc(s.order, func(e *Entry) bool { return e.body != nil })
+			s.dropped++
 		}
+		s.remove(i)
 	}
 }
 
-// remove takes out at most limit entries that match, oldest first, and returns
-// how many there were. s.mu is held.
-func (s *Spool) remove(match func(*Entry) bool, limit int) int {
-	removed := 0
-	s.order = slices.DeleteFunc(s.order, func(e *Entry) bool {
-		if removed == limit || !match(e) {
-			return false
-		}
-		s.bytes -= len(e.body)
-		delete(s.entries, e.Key)
-		removed++
-		return true
-	})
-	return removed
+// remove takes out the entry at i. s.mu is held.
+func (s *Spool) remove(i int) {
+	e := s.order[i]
+	s.bytes -= len(e.body)
+	delete(s.entries, e.Key)
+	if i == 0 {
+		s.order[0] = nil
+		s.order = s.order[1:] // the common case, and without moving the rest
+		return
+	}
+	s.order = slices.Delete(s.order, i, i+1)
 }
