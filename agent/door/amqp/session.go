@@ -75,17 +75,27 @@ func (w *Worker) connect(ctx context.Context, broker string) (*session, error) {
 // the connection: that ends everybody who publishes or consumes.
 func (s *session) guard(ctx context.Context) error {
 	defer s.close()
+	connection := s.conn.NotifyClose(make(chan *amqp091.Error, 1))
+	commands := s.commands.NotifyClose(make(chan *amqp091.Error, 1))
+	results := s.publisher.channel.NotifyClose(make(chan *amqp091.Error, 1))
+	var err error
 	select {
-	case err := <-s.conn.NotifyClose(make(chan *amqp091.Error, 1)):
-		return lost("connection", err)
-	case err := <-s.commands.NotifyClose(make(chan *amqp091.Error, 1)):
-		return lost("channel for commands", err)
-	case err := <-s.publisher.channel.NotifyClose(make(chan *amqp091.Error, 1)):
-		return lost("channel for results", err)
+	case e := <-connection:
+		return lost("connection", e)
+	case e := <-commands:
+		err = lost("channel for commands", e)
+	case e := <-results:
+		err = lost("channel for results", e)
 	case id := <-s.commands.NotifyCancel(make(chan string, 64)):
 		return fmt.Errorf("queue %s was deleted", RequestQueue(id))
 	case <-ctx.Done():
 		return nil
+	}
+	select {
+	case e := <-connection: // told before its channels, and says why
+		return lost("connection", e)
+	default:
+		return err
 	}
 }
 
