@@ -160,6 +160,7 @@ func services(t *testing.T, c Client, right func([]shell.Service) bool) []shell.
 }
 
 func TestNetnsPID1KeepsServices(t *testing.T) {
+	t.Parallel()
 	_, c, _ := boot(t)
 	got := services(t, c, func(all []shell.Service) bool {
 		return len(all) == 2 && all[0].PID > 1 && all[1].PID > 1 && all[1].Restarts == 1 && all[1].Memory > 1<<20
@@ -187,6 +188,7 @@ func TestNetnsPID1KeepsServices(t *testing.T) {
 }
 
 func TestNetnsPID1ReapsOrphans(t *testing.T) {
+	t.Parallel()
 	cmd, c, _ := boot(t)
 	services(t, c, func(all []shell.Service) bool { return len(all) == 2 && all[1].Restarts == 1 })
 	time.Sleep(100 * time.Millisecond) // the orphan has ended by now
@@ -203,6 +205,7 @@ func TestNetnsPID1ReapsOrphans(t *testing.T) {
 }
 
 func TestNetnsPID1GoesDown(t *testing.T) {
+	t.Parallel()
 	// A kernel answers reboot(2) of a container's PID 1 by killing it with one
 	// of these, which is how its starter learns what was meant (reboot(2)).
 	const restarted, halted = syscall.SIGHUP, syscall.SIGINT
@@ -216,6 +219,7 @@ func TestNetnsPID1GoesDown(t *testing.T) {
 		"SIGPWR":   {func(cmd *exec.Cmd, _ Client) error { return cmd.Process.Signal(syscall.SIGPWR) }, halted},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			cmd, c, out := boot(t)
 			services(t, c, func(all []shell.Service) bool { return len(all) == 2 && all[1].Restarts == 1 })
 			follow := new(bytes.Buffer)
@@ -241,6 +245,7 @@ func TestNetnsPID1GoesDown(t *testing.T) {
 }
 
 func TestNetnsControlSocket(t *testing.T) {
+	t.Parallel()
 	_, c, _ := boot(t)
 	services(t, c, func(all []shell.Service) bool { return len(all) == 2 })
 	for request, want := range map[string]string{

@@ -305,10 +305,12 @@ lease 10.0.1.50/24 from 10.0.1.2 by 10.0.1.2
 `
 
 func TestNetnsAcquire(t *testing.T) {
+	t.Parallel()
 	newLab(t, server1()).wait(bound50)
 }
 
 func TestNetnsClasslessRoutesReplaceRouters(t *testing.T) {
+	t.Parallel()
 	d := server1()
 	d.options = append(d.options, dhcpv4.OptClasslessStaticRoute(
 		&dhcpv4.Route{Dest: &net.IPNet{IP: net.IPv4(192, 0, 2, 0).To4(), Mask: net.CIDRMask(24, 32)}, Router: net.IPv4(10, 0, 1, 3).To4()},
@@ -326,6 +328,7 @@ lease 10.0.1.50/24 from 10.0.1.2 by 10.0.1.9
 }
 
 func TestNetnsRenewsAtHalfTime(t *testing.T) {
+	t.Parallel()
 	d := server1()
 	d.length = 4 * time.Second
 	l := newLab(t, d)
@@ -337,6 +340,7 @@ func TestNetnsRenewsAtHalfTime(t *testing.T) {
 }
 
 func TestNetnsRefusedRenewalStartsOver(t *testing.T) {
+	t.Parallel()
 	d := server1()
 	d.length = 4 * time.Second
 	l := newLab(t, d)
@@ -346,6 +350,7 @@ func TestNetnsRefusedRenewalStartsOver(t *testing.T) {
 }
 
 func TestNetnsServerGoneAndBack(t *testing.T) {
+	t.Parallel()
 	d := server1()
 	d.length = 4 * time.Second
 	l := newLab(t, d)
@@ -357,6 +362,7 @@ func TestNetnsServerGoneAndBack(t *testing.T) {
 }
 
 func TestNetnsAnotherServerTakesOver(t *testing.T) {
+	t.Parallel()
 	d := server1()
 	d.length = 8 * time.Second
 	l := newLab(t, d)
@@ -373,6 +379,7 @@ func TestNetnsAnotherServerTakesOver(t *testing.T) {
 }
 
 func TestNetnsReplugConfirms(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, server1())
 	l.wait(bound50)
 	l.server.Unplug("term")
@@ -389,6 +396,7 @@ func TestNetnsReplugConfirms(t *testing.T) {
 }
 
 func TestNetnsReplugIntoAnotherNetwork(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, server1())
 	l.wait(bound50)
 	l.server.Unplug("term")
@@ -399,6 +407,7 @@ func TestNetnsReplugIntoAnotherNetwork(t *testing.T) {
 }
 
 func TestNetnsPulledCableWithdraws(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, server1())
 	l.wait(bound50)
 	l.server.Unplug("term")
@@ -406,6 +415,7 @@ func TestNetnsPulledCableWithdraws(t *testing.T) {
 }
 
 func TestNetnsRestartTakesUpTheLease(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, server1())
 	l.wait(bound50)
 	l.end()
@@ -418,6 +428,7 @@ func TestNetnsRestartTakesUpTheLease(t *testing.T) {
 }
 
 func TestNetnsTwoLinksCoexist(t *testing.T) {
+	t.Parallel()
 	n := nettest.New(t)
 	l := &lab{dhcpd: server1(), t: t, term: n.Host("term"), server: n.Host("server"), dir: t.TempDir(), log: &syncBuffer{}}
 	other := &lab{dhcpd: &dhcpd{
@@ -452,6 +463,7 @@ func TestNetnsTwoLinksCoexist(t *testing.T) {
 }
 
 func TestNetnsNameServersFromRouterAdvertisement(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, server1())
 	l.wait(bound50)
 	l.advertise(600)
