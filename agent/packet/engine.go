@@ -22,10 +22,11 @@ type Options struct {
 	Buffer   int // receive buffer of each socket in bytes, bounded by net.core.rmem_max without CAP_NET_ADMIN; default 8 MiB
 
 	// Unprivileged does without raw sockets even where they are allowed. Every
-	// packet then costs a ping, UDP or TCP socket. TCP handshakes complete and are
-	// then reset, TCP is timed by the monotonic clock, replies lack quoted
-	// headers and extensions, late and duplicate answers go unseen, and SCTP is
-	// ErrUnsupported. Without CAP_NET_RAW this is what happens anyway.
+	// packet then costs a ping, UDP or TCP socket. TCP handshakes complete and
+	// are then reset, TCP is timed by the monotonic clock, packets of a Flow
+	// differ, replies lack quoted headers and extensions, late and duplicate
+	// answers go unseen, and SCTP is ErrUnsupported. Without CAP_NET_RAW this is
+	// what happens anyway.
 	Unprivileged bool
 }
 
@@ -128,9 +129,10 @@ func (e *Engine) open() (err error) {
 }
 
 // Close ends all requests in flight with ErrClosed and returns when the
-// engine's goroutines have ended. Order: mark closed so that nothing new is
-// sent, stop the goroutines, wait for them, then close what they used.
+// engine's goroutines have ended.
 func (e *Engine) Close() error {
+	// Order: mark closed so that nothing new is sent, stop the goroutines, wait
+	// for them, then close what they used.
 	e.mu.Lock()
 	if e.closed {
 		e.mu.Unlock()

@@ -3,10 +3,12 @@ package packet
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
 	"runtime"
+	"sync"
 	"testing"
 	"time"
 
@@ -641,5 +643,40 @@ func TestNetnsCloseLeavesNothing(t *testing.T) {
 	}
 	if n := runtime.NumGoroutine(); n > running {
 		t.Errorf("got %d goroutines, %d before", n, running)
+	}
+}
+
+// Many goroutines share an engine, and some of them lose patience.
+func TestNetnsConcurrentDo(t *testing.T) {
+	for _, o := range []Options{{}, {Unprivileged: true}} {
+		t.Run(fmt.Sprintf("unprivileged=%t", o.Unprivileged), func(t *testing.T) { concurrentDo(t, o) })
+	}
+}
+
+func concurrentDo(t *testing.T, o Options) {
+	h1, h2 := nettest.Line(t, nettest.Router{Delay: time.Millisecond})
+	h1.Sysctl("net.ipv4.ping_group_range", "0 2147483647")
+	e := open(t, h1, o)
+	var wg sync.WaitGroup
+	for g := range 40 {
+		wg.Go(func() {
+			for i := range 50 {
+				dst := []netip.Addr{h2.Addr4, h2.Addr6, addr("127.0.0.1")}[(g+i)%3]
+				req := Request{Protocol: Protocol(i % 3), Dst: dst, Timeout: 5 * time.Second, TTL: 1 + (g+i)%2}
+				ctx, cancel := context.WithTimeout(t.Context(), time.Duration(1+g%2*5000)*time.Millisecond)
+				r, err := e.Do(ctx, req)
+				cancel()
+				if err != nil && (g%2 == 1 || !errors.Is(err, context.DeadlineExceeded)) {
+					t.Errorf("%+v: %v", req, err)
+				}
+				if want := req.TTL == 1 && !dst.IsLoopback(); err == nil && (r.Kind == TTLExpired) != want {
+					t.Errorf("%+v: got %+v, want ttl expired %t", req, r, want)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if n := e.Stats().InFlight; n != 0 {
+		t.Errorf("got %d in flight after all, want 0", n)
 	}
 }

@@ -40,7 +40,8 @@ func newStream(e *Engine, size int) *Stream {
 
 // Submit sends a packet for each of the first n requests and returns n, which
 // is less than len(requests) if the Stream is full. It does not wait for
-// answers; what could not be sent becomes a Result with an error.
+// answers, and does not keep the slice; what could not be sent becomes a
+// Result with an error.
 func (s *Stream) Submit(requests []Request) (n int) {
 	for n < len(requests) {
 		batch := requests[n:min(n+batchSize, len(requests))]
