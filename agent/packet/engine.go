@@ -24,9 +24,9 @@ type Options struct {
 	// Unprivileged does without raw sockets even where they are allowed. Every
 	// packet then costs a ping, UDP or TCP socket. TCP handshakes complete and
 	// are then reset, TCP is timed by the monotonic clock, packets of a Flow
-	// differ, replies lack quoted headers and extensions, late and duplicate
-	// answers go unseen, and SCTP is ErrUnsupported. Without CAP_NET_RAW this is
-	// what happens anyway.
+	// differ, replies lack quoted headers and the size of ICMP errors, late and
+	// duplicate answers go unseen, and SCTP is ErrUnsupported. Without
+	// CAP_NET_RAW this is what happens anyway.
 	Unprivileged bool
 }
 

@@ -680,3 +680,15 @@ func concurrentDo(t *testing.T, o Options) {
 		t.Errorf("got %d in flight after all, want 0", n)
 	}
 }
+
+func TestNetnsTimeout(t *testing.T) {
+	h1, h2 := nettest.Line(t, nettest.Router{BlackHole: true})
+	e := open(t, h1, Options{})
+	for _, timeout := range []time.Duration{1, time.Millisecond, 30 * time.Millisecond, 300 * time.Millisecond} {
+		start := time.Now()
+		r := do(t, e, Request{Dst: h2.Addr4, Timeout: timeout})
+		if took := time.Since(start); r.Kind != NoReply || took < timeout || took > timeout+200*time.Millisecond {
+			t.Errorf("got %s after %s, want no reply after %s", r.Kind, took, timeout)
+		}
+	}
+}

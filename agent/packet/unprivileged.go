@@ -10,16 +10,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Without CAP_NET_RAW every packet has a kernel socket of its own: a ping
-// socket, which needs net.ipv4.ping_group_range (icmp(7)), or a UDP or TCP
-// socket. ICMP errors come through their error queues (IP_RECVERR, ip(7)),
-// which keep type, code and sender, but of the quote only what the kernel leaves.
-//
-// What is worse than with raw sockets: a TCP handshake completes before the
-// connection is reset, TCP has the monotonic clock, extensions of old routers and quoted
-// headers are lost, late and duplicate answers go unseen, there is no SCTP.
-
-// unprivileged is the state of an Engine that works like that.
+// unprivileged is the state of an Engine without raw sockets. Every packet has
+// a kernel socket of its own: a ping socket, which needs
+// net.ipv4.ping_group_range (icmp(7)), or a UDP or TCP socket. ICMP errors come
+// through its error queue (IP_RECVERR, ip(7)), which keeps type, code, sender
+// and extensions. Options.Unprivileged says what is lost.
 type unprivileged struct {
 	flights map[int]*flight // by socket
 	buffer  [MaxSize]byte
@@ -130,6 +125,7 @@ func plainSocket(r *Request, way route) (fd int, err error) {
 
 func (o *options) plain4(r *Request) {
 	o.set(unix.IPPROTO_IP, unix.IP_RECVERR, 1)
+	o.set(unix.IPPROTO_IP, unix.IP_RECVERR_RFC4884, 1)
 	o.set(unix.IPPROTO_IP, unix.IP_TTL, r.TTL)
 	o.set(unix.IPPROTO_IP, unix.IP_TOS, r.TOS)
 	o.set(unix.IPPROTO_IP, unix.IP_RECVTTL, 1)
@@ -142,6 +138,7 @@ func (o *options) plain4(r *Request) {
 
 func (o *options) plain6(r *Request) {
 	o.set(unix.IPPROTO_IPV6, unix.IPV6_RECVERR, 1)
+	o.set(unix.IPPROTO_IPV6, unix.IPV6_RECVERR_RFC4884, 1)
 	o.set(unix.IPPROTO_IPV6, unix.IPV6_UNICAST_HOPS, r.TTL)
 	o.set(unix.IPPROTO_IPV6, unix.IPV6_TCLASS, r.TOS)
 	o.set(unix.IPPROTO_IPV6, unix.IPV6_RECVHOPLIMIT, 1)
@@ -253,8 +250,10 @@ func (u *unprivileged) readQueue(e *Engine, f *flight) bool {
 	case unix.SO_EE_ORIGIN_LOCAL:
 		e.fail(f, fmt.Errorf("send to %s: %w", f.dst, unix.Errno(problem.errno)))
 	case unix.SO_EE_ORIGIN_ICMP, unix.SO_EE_ORIGIN_ICMP6:
-		a.size = n
 		a.describe(problem)
+		if at := problem.extensions; at > 0 && at+extensionHeader <= n && validExtensions(u.buffer[at:n]) {
+			a.extensions = u.buffer[at:n]
+		}
 		e.answerPlain(f, &a)
 	}
 	return true
@@ -341,7 +340,9 @@ type extendedError struct {
 	origin    uint8
 	typ, code uint8
 	info      uint32 // the MTU of "too big"
-	offender  netip.Addr
+
+	extensions int // where they begin in the message (struct sock_ee_data_rfc4884), 0 for none
+	offender   netip.Addr
 }
 
 func parseExtendedError(b []byte) (x extendedError) {
@@ -349,6 +350,9 @@ func parseExtendedError(b []byte) (x extendedError) {
 		return x
 	}
 	x = extendedError{errno: nativeUint32(b), origin: b[4], typ: b[5], code: b[6], info: nativeUint32(b[8:])}
+	if b[14]&unix.SO_EE_RFC4884_FLAG_INVALID == 0 {
+		x.extensions = int(binary.NativeEndian.Uint16(b[12:]))
+	}
 	switch sa := b[16:]; {
 	case len(sa) >= unix.SizeofSockaddrInet4 && binary.NativeEndian.Uint16(sa) == unix.AF_INET:
 		x.offender = netip.AddrFrom4([4]byte(sa[4:]))

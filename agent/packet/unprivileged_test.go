@@ -34,7 +34,8 @@ func without(t *testing.T, capability uint, f func()) {
 }
 
 func TestNetnsUnprivileged(t *testing.T) {
-	h1, h2 := nettest.Line(t, nettest.Router{}, nettest.Router{TTL: 200}, nettest.Router{Refuse: 0})
+	stack := []nettest.Extension{nettest.MPLS(nettest.Label{Label: 16001, TC: 3, TTL: 1})}
+	h1, h2 := nettest.Line(t, nettest.Router{}, nettest.Router{Extensions: stack}, nettest.Router{})
 	h1.Sysctl("net.ipv4.ping_group_range", "0 2147483647")
 	var e *Engine
 	without(t, unix.CAP_NET_RAW, func() { e = open(t, h1, Options{}) })
@@ -73,6 +74,8 @@ func TestNetnsUnprivileged(t *testing.T) {
 			c.req.Dst = dst
 			if r := do(t, e, c.req); r.Kind != c.want || r.From != c.from || r.Clock != c.clock || r.RTT <= 0 {
 				t.Errorf("%+v: got %+v, want %s from %s by the %s clock", c.req, r, c.want, c.from, c.clock)
+			} else if r.Kind == TTLExpired && (len(r.MPLS) != 1 || r.MPLS[0].Label != 16001) {
+				t.Errorf("%+v: got labels %+v, want 16001", c.req, r.MPLS)
 			}
 		}
 	}
