@@ -154,8 +154,8 @@ func (c *client) use(l Lease) {
 		c.withdraw("replaced")
 	}
 	c.lease = l
+	c.warn(c.publish()) // first: who sees the route asks the name servers at once
 	c.warn(apply(c.index, l))
-	c.warn(c.publish())
 	c.warn(save(c.config.Dir, l))
 	if old.Addr == l.Addr && old.Server == l.Server {
 		c.log.Debug("lease renewed", "addr", l.Addr, "server", l.Server, "expires", l.Expires)
