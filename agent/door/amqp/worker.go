@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -57,6 +58,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	w.slots = make(chan struct{}, w.Config.Prefetch)
 	defer w.running.Wait()
 
+	w.await(ctx, 5*time.Second)
 	pause := backoff{least: time.Second, most: time.Minute}
 	for try := 0; ctx.Err() == nil; try++ {
 		broker := w.Config.URLs[try%len(w.Config.URLs)]
@@ -72,6 +74,19 @@ func (w *Worker) Run(ctx context.Context) error {
 		w.pause(ctx, wait)
 	}
 	return nil
+}
+
+// await returns once the machine has a default route, or after d: with none
+// there may still be a broker near by. A lookup before the lease would have
+// Go's resolver go by a resolv.conf without name servers for five seconds.
+func (w *Worker) await(ctx context.Context, d time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	for links, err := range w.Links(ctx) {
+		if err != nil || slices.ContainsFunc(links, func(l netif.Link) bool { return l.Default4 || l.Default6 }) {
+			return
+		}
+	}
 }
 
 // pause waits for d, or less if the links change meanwhile: a cable was plugged

@@ -28,7 +28,7 @@ import (
 const terminal = "020000000001"
 
 func link(name string, last byte) netif.Link {
-	return netif.Link{Name: name, Index: int(last), Kind: netif.Wired, MAC: net.HardwareAddr{2, 0, 0, 0, 0, last}}
+	return netif.Link{Name: name, Index: int(last), Kind: netif.Wired, Default4: true, MAC: net.HardwareAddr{2, 0, 0, 0, 0, last}}
 }
 
 // links is a terminal whose links change when a new list is sent.
