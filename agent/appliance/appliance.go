@@ -72,6 +72,7 @@ func Run(ctx context.Context, c Config) error {
 		try("wait for entropy", waitForEntropy())
 		m.keep("network", c.Network)
 		m.keep("agent", c.Agent)
+		logPhase(log, "services", sinceBoot())
 	})
 	// The agent's work begins sooner when the shells do not start at the same
 	// time. They do not wait for long, as they are needed most if it hangs.

@@ -194,6 +194,9 @@ func checkHTTP(data json.RawMessage) (string, error) {
 	return fmt.Sprintf("status %d, %d bytes in %.3f ms", r.Status, len(r.Body), r.Total), nil
 }
 
+// parts names what ends with each milestone.
+var parts = map[string]string{"init": "kernel", "services": "init", "network": "network", "broker": "broker", "command": "command"}
+
 // print shows the answers, where the time of the boot went, and the figures.
 func (d *demo) print() error {
 	w := tabwriter.NewWriter(d.out, 0, 0, 3, ' ', 0)
@@ -207,12 +210,8 @@ func (d *demo) print() error {
 	fmt.Fprintln(w)
 	fmt.Fprint(w, "FROM KERNEL ENTRY\t")
 	before := 0.0
-	for i, p := range d.phases {
-		name := p.name
-		if i == 0 {
-			name = "kernel" // init is where the kernel's part ends
-		}
-		fmt.Fprintf(w, "%s %.3f s\t", name, p.at-before)
+	for _, p := range d.phases {
+		fmt.Fprintf(w, "%s %.3f s\t", parts[p.name], p.at-before)
 		before = p.at
 	}
 	fmt.Fprintf(w, "\nto the first command\t%.3f s of the guest's clock\n", before)

@@ -134,7 +134,7 @@ func (d *demo) build(ctx context.Context) error {
 
 // boot follows the milestones on the console until the queues are consumed.
 func (d *demo) boot(ctx context.Context, m *qemu.Machine) error {
-	for _, name := range []string{"init", "network", "broker"} {
+	for _, name := range []string{"init", "services", "network", "broker"} {
 		if err := d.reach(ctx, m, name); err != nil {
 			return err
 		}
