@@ -27,6 +27,12 @@ func agentCommand() *cobra.Command {
 			log.Error("configuration", "err", err) // what could be understood is used: a terminal with a typing error is better than none
 		}
 		log.Info("natrix agent", "version", agent.Version)
+		if len(settings.AMQP.URLs) == 0 && *cmdline != "" {
+			// An appliance has a shell, in which this can be read.
+			log.Error("no broker is configured: the kernel command line wants natrix.broker=URL, or the image a " + config.File)
+			<-cmd.Context().Done()
+			return nil
+		}
 		a := agent.Agent{Config: settings, Log: log, Reached: func(phase string) { milestone(log, phase) }}
 		return a.Run(cmd.Context())
 	}

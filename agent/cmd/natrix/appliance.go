@@ -64,7 +64,7 @@ func shellCommand(prober *probe.Prober) *cobra.Command {
 		Short: "The natrix prompt: the commands of this command line, edited and repeated with ease",
 		Args:  cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c := shell.Config{Root: func() *cobra.Command { return tree(prober) }, Version: agent.Version, Leases: lease.DefaultDir}
+			c := shell.Config{Root: func() *cobra.Command { return prompt(prober) }, Version: agent.Version, Leases: lease.DefaultDir}
 			if client := (appliance.Client{Path: appliance.Socket}); client.Present() {
 				c.Machine = client
 			}

@@ -37,14 +37,17 @@ func main() {
 
 // tree is the command line.
 func tree(prober *probe.Prober) *cobra.Command {
+	root := prompt(prober)
+	root.AddCommand(agentCommand(), networkCommand(), shellCommand(prober), mtrCommand())
+	return root
+}
+
+// prompt is the part of the command line that makes sense in the shell.
+func prompt(prober *probe.Prober) *cobra.Command {
 	return cli.New(command.NewSet(prober.Commands()...),
 		checkCommand(prober),
 		reportCommand(prober),
-		agentCommand(),
 		dispatchCommand(),
-		mtrCommand(),
-		networkCommand(),
-		shellCommand(prober),
 		cli.Config(),
 		cli.Version(agent.Version),
 	)
