@@ -179,7 +179,8 @@ func (s *sender) stamped(i int) (d departure, ok bool) {
 	head, _ := s.in.packet(i)
 	for skip := range min(maxLinkHeader, len(head)) {
 		if s.startsAt(head[skip:], s.in.cut(i)) {
-			return d, parseQuote(s.six, head[skip:], &d.sighting)
+			ok = parseQuote(s.six, head[skip:], &d.sighting)
+			return d, ok
 		}
 	}
 	return d, false
