@@ -21,7 +21,7 @@ var models = map[string]model{
 	"amd64": {
 		program: "qemu-system-x86_64",
 		debian:  "qemu-system-x86",
-		machine: []string{"-nodefaults", "-cpu", "max,-cx16", "-serial", "stdio"},
+		machine: []string{"-nodefaults", "-M", "q35", "-cpu", "max,-cx16", "-serial", "stdio"},
 		memory:  true,
 		cmdline: "console=ttyS0 panic=1 loglevel=1",
 		card:    "virtio-net-pci",

@@ -148,7 +148,7 @@ func TestCommand(t *testing.T) {
 	if err != nil || m.program != "qemu-system-x86_64" {
 		t.Fatalf("program is %q, %v", m.program, err)
 	}
-	want := strings.Fields(`-accel tcg -nodefaults -cpu max,-cx16 -serial stdio -m 256
+	want := strings.Fields(`-accel tcg -nodefaults -M q35 -cpu max,-cx16 -serial stdio -m 256
 		-display none -monitor none -no-reboot -kernel d/vmlinuz -initrd d/initramfs.zst -append CMDLINE
 		-netdev user,id=n0,net=10.0.2.0/24,hostfwd=tcp:127.0.0.1:8080-:80,hostfwd=tcp:127.0.0.1:2222-:22
 		-device virtio-net-pci,netdev=n0,mac=52:54:00:00:00:01

@@ -129,7 +129,7 @@ var machines = map[string]struct {
 	least, most int64  // bytes of memory
 	model       string // part of the processor's
 }{
-	"amd64": {"Standard PC", 1, 180 << 20, 256 << 20, "QEMU"},
+	"amd64": {"Standard PC (Q35", 1, 180 << 20, 256 << 20, "QEMU"},
 	"rpi2":  {"Raspberry Pi 2 Model B", 4, 800 << 20, 1 << 30, "ARMv7"},
 	"rpi3":  {"Raspberry Pi 3 Model B", 4, 800 << 20, 1 << 30, ""},
 }
