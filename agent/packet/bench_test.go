@@ -106,35 +106,40 @@ func BenchmarkNetnsEcho(b *testing.B) {
 
 var fpingTotals = regexp.MustCompile(`xmt/rcv/%loss = (\d+)/(\d+)/`)
 
+// benchFping does the same with fping. One run of it has sequence numbers for
+// no more than 65 rounds of 1,000 targets.
 func benchFping(b *testing.B, h *nettest.Host, all []netip.Addr) {
 	path := peer(b, "fping")
 	var list strings.Builder
 	for _, a := range all {
 		fmt.Fprintln(&list, a)
 	}
-	rounds := min(max(1, b.N/len(all)), 60) // beyond it has "not enough sequence numbers"
-	cmd := exec.Command(path, "-q", "-i", "0", "-p", "10", "-c", strconv.Itoa(rounds))
-	cmd.Stdin = strings.NewReader(list.String())
-	cmd.Env = os.Environ()
 	b.ResetTimer()
 	before := cpu(unix.RUSAGE_CHILDREN)
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
-	if err := h.Start(cmd); err != nil {
-		b.Fatal(err)
-	}
-	_ = cmd.Wait() // fping's exit status counts unreachable targets
-	received := 0
-	for _, m := range fpingTotals.FindAllStringSubmatch(out.String(), -1) {
-		n, _ := strconv.Atoi(m[2])
-		received += n
-	}
-	if received == 0 {
-		b.Fatalf("no totals in %q", out.String())
+	sent, received := 0, 0
+	for sent < b.N {
+		rounds := min(max(1, (b.N-sent)/len(all)), 60)
+		cmd := exec.Command(path, "-q", "-i", "0", "-p", "10", "-c", strconv.Itoa(rounds))
+		cmd.Stdin = strings.NewReader(list.String())
+		var out bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &out, &out
+		if err := h.Start(cmd); err != nil {
+			b.Fatal(err)
+		}
+		_ = cmd.Wait() // fping's exit status counts unreachable targets
+		totals := fpingTotals.FindAllStringSubmatch(out.String(), -1)
+		if len(totals) != len(all) {
+			b.Fatalf("got totals of %d targets in %q", len(totals), out.String())
+		}
+		for _, m := range totals {
+			n, _ := strconv.Atoi(m[2]) // digits, says the expression
+			received += n
+		}
+		sent += rounds * len(all)
 	}
 	b.ReportMetric(float64(received)/b.Elapsed().Seconds(), "echoes/s")
-	b.ReportMetric(float64(cpu(unix.RUSAGE_CHILDREN)-before)/float64(received), "cpu-ns/echo")
-	b.ReportMetric(float64(rounds*len(all)-received), "lost")
+	b.ReportMetric(float64(cpu(unix.RUSAGE_CHILDREN)-before)/float64(sent), "cpu-ns/echo")
+	b.ReportMetric(float64(sent-received), "lost")
 }
 
 // BenchmarkNetnsTruth compares RTTs with those that an independent capture of
@@ -164,11 +169,8 @@ func BenchmarkNetnsTruth(b *testing.B) {
 		if err != nil || r.Clock != Kernel {
 			b.Fatalf("got %+v, %v, want an answer by the kernel's clock", r, err)
 		}
-		ours[i] = r.RTT
-	}
-	b.StopTimer()
-	for i, truth := range watch.rtts(b, b.N) {
-		ours[i] = (ours[i] - truth).Abs()
+		truth := watch.rtt(b)
+		ours[i] = (r.RTT - truth).Abs()
 		user[i] = (user[i] - truth).Abs()
 	}
 	b.ReportMetric(float64(percentile(ours, 99)), "error-p99-ns")
@@ -200,14 +202,14 @@ func openCapture(b *testing.B, h *nettest.Host) capture {
 	return capture(fd)
 }
 
-// rtts returns the time between each request's leaving and its reply's arrival.
-func (c capture) rtts(b *testing.B, n int) (all []time.Duration) {
+// rtt returns the time between the next request's leaving and its reply's arrival.
+func (c capture) rtt(b *testing.B) time.Duration {
 	buf, control := make([]byte, 256), make([]byte, 256)
 	var left int64
-	for len(all) < n {
+	for {
 		size, oobn, _, from, err := unix.Recvmsg(int(c), buf, control, unix.MSG_DONTWAIT)
 		if err != nil {
-			b.Fatalf("capture after %d of %d: %v", len(all), n, err)
+			b.Fatalf("capture: %v", err)
 		}
 		var at stamps
 		eachControl(control[:oobn], func(level, typ int32, data []byte) {
@@ -215,7 +217,7 @@ func (c capture) rtts(b *testing.B, n int) (all []time.Duration) {
 				at = parseStamps(data)
 			}
 		})
-		if size < ip4Len+icmpLen || buf[9] != 1 {
+		if size < ip4Len+icmpLen || buf[9] != unix.IPPROTO_ICMP {
 			continue
 		}
 		outgoing := from.(*unix.SockaddrLinklayer).Pkttype == unix.PACKET_OUTGOING
@@ -223,10 +225,9 @@ func (c capture) rtts(b *testing.B, n int) (all []time.Duration) {
 		case typ == 8 && outgoing:
 			left = at.software
 		case typ == 0 && !outgoing:
-			all = append(all, time.Duration(at.software-left))
+			return time.Duration(at.software - left)
 		}
 	}
-	return all
 }
 
 // BenchmarkNetnsMemory shows the resident memory of this process with many packets in flight.
@@ -235,24 +236,34 @@ func BenchmarkNetnsMemory(b *testing.B) {
 		b.Run(fmt.Sprintf("inflight=%d", many), func(b *testing.B) {
 			h1, h2 := nettest.Line(b, nettest.Router{BlackHole: true})
 			for b.Loop() {
-				e := open(b, h1, Options{})
-				s := e.NewStream(many)
-				var requests [100]Request
-				for i := range requests {
-					requests[i] = Request{Dst: h2.Addr4, Timeout: time.Minute}
-				}
-				for range many / len(requests) {
-					s.Submit(requests[:])
-				}
-				debug.FreeOSMemory()
-				if n := e.Stats().InFlight; n != many {
-					b.Fatalf("got %d in flight, want %d", n, many)
-				}
-				b.ReportMetric(float64(resident(b))/(1<<20), "rss-MB")
-				e.Close()
+				b.ReportMetric(float64(residentWith(b, h1, h2.Addr4, many))/(1<<20), "rss-MB")
 			}
 		})
 	}
+}
+
+// residentWith returns the resident memory while that many packets are in flight.
+func residentWith(b *testing.B, h *nettest.Host, dst netip.Addr, many int) int {
+	var e *Engine
+	var err error
+	h.Do(func() { e, err = Open(Options{}) })
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer e.Close()
+	s := e.NewStream(many)
+	requests := make([]Request, 100)
+	for i := range requests {
+		requests[i] = Request{Dst: dst, Timeout: time.Minute}
+	}
+	for range many / len(requests) {
+		s.Submit(requests)
+	}
+	debug.FreeOSMemory()
+	if n := e.Stats().InFlight; n != many {
+		b.Fatalf("got %d in flight, want %d", n, many)
+	}
+	return resident(b)
 }
 
 // resident returns the resident set of this process in bytes.

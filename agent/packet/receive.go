@@ -40,8 +40,8 @@ func (e *Engine) receive() {
 }
 
 // nap is how long receive leaves the sockets to the senders when these find
-// answers right after sending, as on loopback. Asleep it is not woken by the very packets
-// that they read anyway.
+// answers right after sending, as on loopback. Asleep it is not woken by the
+// very packets that they read anyway.
 const nap = 200 * time.Microsecond
 
 // awaitSender returns when the batch that is being sent, if any, has left.
