@@ -86,3 +86,50 @@ func nameOf(ctx context.Context, resolver *net.Resolver, addr netip.Addr) (strin
 	}
 	return strings.TrimSuffix(found[0], "."), true
 }
+
+// namer looks up names while other things go on.
+type namer struct {
+	resolver *net.Resolver
+	slots    chan struct{}
+	lookups  sync.WaitGroup
+
+	mu    sync.Mutex
+	names map[netip.Addr]string // "" while it is not known
+}
+
+func newNamer(resolver *net.Resolver) *namer {
+	return &namer{resolver: resolver, slots: make(chan struct{}, reverseAtOnce), names: make(map[netip.Addr]string)}
+}
+
+// ask has the name of an address looked up, the first time, until ctx ends.
+func (n *namer) ask(ctx context.Context, addr netip.Addr) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if _, asked := n.names[addr]; asked {
+		return
+	}
+	n.names[addr] = ""
+	n.lookups.Go(func() {
+		select {
+		case n.slots <- struct{}{}:
+		case <-ctx.Done():
+			return
+		}
+		defer func() { <-n.slots }()
+		if name, found := nameOf(ctx, n.resolver, addr); found {
+			n.mu.Lock()
+			defer n.mu.Unlock()
+			n.names[addr] = name
+		}
+	})
+}
+
+// of is the name of an address; "" if it is not known.
+func (n *namer) of(addr netip.Addr) string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.names[addr]
+}
+
+// wait returns when all lookups have ended.
+func (n *namer) wait() { n.lookups.Wait() }

@@ -60,18 +60,18 @@ func (p *Prober) Ping(ctx context.Context, destination string, params PingParams
 	}
 	r := &PingResult{Destination: destination, Addr: target.Dst, Location: p.Locations.Of(target.Dst), Size: params.Size, verbose: params.Verbose}
 	command.Progress(ctx, heading{r})
-	r.run(ctx, engine, target, params.Count, pace(ctx, params))
+	r.run(ctx, engine, target, params.Count, pace(ctx, params.Count, params.Interval, params.Timeout))
 	return r, r.unsent(ctx)
 }
 
 // pace is the interval that lets the last answer come before the deadline.
-func pace(ctx context.Context, params PingParams) time.Duration {
+func pace(ctx context.Context, count int, interval, timeout time.Duration) time.Duration {
 	deadline, ok := ctx.Deadline()
-	if !ok || params.Count == 1 {
-		return params.Interval
+	if !ok || count < 2 {
+		return interval
 	}
-	room := time.Until(deadline) - params.Timeout - time.Second
-	return max(min(params.Interval, room/time.Duration(params.Count-1)), time.Millisecond)
+	room := time.Until(deadline) - timeout - time.Second
+	return max(min(interval, room/time.Duration(count-1)), time.Millisecond)
 }
 
 // run sends count packets, one each interval, and books what they meet.

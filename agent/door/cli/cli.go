@@ -53,6 +53,10 @@ func New(set command.Set, further ...*cobra.Command) *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
 	root.AddGroup(&cobra.Group{ID: "probe", Title: "Probes:"})
 	for d := range set.All() {
+		if d.Name == "mtr" {
+			root.AddCommand(mtr(d))
+			continue
+		}
 		root.AddCommand(probe(d))
 	}
 	root.AddCommand(further...)
@@ -63,19 +67,8 @@ func New(set command.Set, further ...*cobra.Command) *cobra.Command {
 // probe is a command of the core as a command of the tree.
 func probe(d command.Definition) *cobra.Command {
 	run := d.Prepare()
-	cmd := &cobra.Command{
-		Use:     d.Name + " DESTINATION",
-		Short:   d.Summary,
-		Example: indent(d.Example),
-		GroupID: "probe",
-	}
-	if d.Positional != "" {
-		cmd.Use = fmt.Sprintf("%s %s DESTINATION", d.Name, strings.ToUpper(d.Positional))
-	}
-	cmd.Flags().SortFlags = false
-	cmd.Flags().AddFlagSet(run.Flags.FlagSet)
+	cmd := entry(d, run.Flags)
 	form := cmd.Flags().StringP("output", "o", "document", "document: as the original prints it; text: for people; json: for scripts")
-	cmd.Args = arguments(cmd.Use)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if d.Positional != "" {
 			if err := run.Flags.Lookup(d.Positional).Value.Set(args[0]); err != nil {
@@ -92,6 +85,24 @@ func probe(d command.Definition) *cobra.Command {
 		}
 		return show(cmd.OutOrStdout(), execute(ctx, run, d.Name, args[len(args)-1]))
 	}
+	return cmd
+}
+
+// entry is the command of the tree for a command of the core: its words, and
+// its parameters as flags.
+func entry(d command.Definition, flags *command.Flags) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     d.Name + " DESTINATION",
+		Short:   d.Summary,
+		Example: indent(d.Example),
+		GroupID: "probe",
+	}
+	if d.Positional != "" {
+		cmd.Use = fmt.Sprintf("%s %s DESTINATION", d.Name, strings.ToUpper(d.Positional))
+	}
+	cmd.Args = arguments(cmd.Use)
+	cmd.Flags().SortFlags = false
+	cmd.Flags().AddFlagSet(flags.FlagSet)
 	return cmd
 }
 
