@@ -141,7 +141,8 @@ func features() []statement {
 	})
 }
 
-// Section 3.2, the arguments of send-probe, on the loopback link.
+// Section 3.2, the arguments of send-probe, on the loopback link. Each names a
+// local port of its own, because engines do not share them.
 func arguments() []statement {
 	probe := func(args, want string) statement {
 		return statement{in: "1 send-probe " + args, want: "1 " + want}
@@ -173,9 +174,9 @@ func arguments() []statement {
 		probe("ip-4 127.0.0.1 protocol icmp port 7", lo4),
 		probe("ip-4 127.0.0.1 protocol udp", lo4), probe("ip-6 ::1 protocol udp", lo6),
 		probe("ip-4 127.0.0.1 protocol udp port 7", lo4), probe("ip-6 ::1 protocol udp port 7", lo6),
-		probe("ip-4 127.0.0.1 protocol udp local-port 1024", lo4), probe("ip-6 ::1 protocol udp local-port 1024", lo6),
+		probe("ip-4 127.0.0.1 protocol udp local-port 1024", lo4), probe("ip-6 ::1 protocol udp local-port 1025", lo6),
 		probe("ip-4 127.0.0.1 protocol udp port 7 local-port 5000", lo4),
-		ours("ip-6 ::1 protocol udp port 7 local-port 5000 timeout 1", lo6, "no-reply"),
+		ours("ip-6 ::1 protocol udp port 7 local-port 5001 timeout 1", lo6, "no-reply"),
 		probe("ip-4 127.0.0.1 protocol udp port 70000", lo4), probe("ip-4 127.0.0.1 protocol udp port -1", lo4),
 		probe("ip-4 127.0.0.1 protocol udp local-port 70000", lo4),
 		probe("ip-4 127.0.0.1 protocol udp port 7x", invalid), probe("ip-4 127.0.0.1 protocol udp port http", invalid),

@@ -37,10 +37,14 @@ type Config struct {
 // probes-exhausted.
 const InFlight = 1 << 16
 
+// batch is how many results are answered by one write.
+const batch = 512
+
 // stream is what the door uses of packet.Stream.
 type stream interface {
 	Submit([]packet.Request) int
 	Wait(context.Context, []packet.Result) (int, error)
+	Pending() int
 }
 
 // Serve answers the commands of in on out, until in has ended and every probe
@@ -61,22 +65,22 @@ func serve(ctx context.Context, c Config, s stream, in io.Reader, out io.Writer)
 		return err
 	}
 	defer parent.close()
-	d := &door{dialect: newDialect(c), stream: s, out: out, submitted: make(chan struct{}, 1)}
+	d := &door{dialect: newDialect(c), stream: s, out: out, submitted: make(chan struct{}, 1), results: make([]packet.Result, batch)}
 
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { interrupt(in) })
 	defer stop()
-	g, ctx := errgroup.WithContext(ctx)
+	var g errgroup.Group
 	g.Go(func() error {
+		defer cancel()
 		err := d.ask(in)
+		cut := ctx.Err() != nil // short, by interrupt
 		close(d.submitted)
-		if err != nil && ctx.Err() == nil { // else the Read was cut short
+		if err != nil && !cut {
 			return err
 		}
-		if parent.wait(ctx) {
-			cancel() // nobody will read the replies still to come
-		}
+		parent.wait(ctx) // without a parent nobody reads the replies still to come
 		return nil
 	})
 	g.Go(func() error {
@@ -103,6 +107,9 @@ type door struct {
 	// The asking goroutine's.
 	requests []packet.Request
 	replies  []byte
+
+	waiting sync.Mutex      // held by the goroutine that waits for results
+	results []packet.Result // under waiting
 
 	mu  sync.Mutex
 	out io.Writer // under mu
@@ -162,27 +169,62 @@ func (d *door) reply(token int32, words string) {
 // flush sends the probes and the replies that have come together.
 func (d *door) flush() error {
 	if len(d.requests) > 0 {
-		n := d.stream.Submit(d.requests)
-		for _, r := range d.requests[n:] {
-			d.reply(tokenOf(r.Tag), "probes-exhausted")
-		}
-		d.requests = d.requests[:0]
-		select {
-		case d.submitted <- struct{}{}:
-		default: // the token of the last time has not been taken
-		}
+		d.submit()
 	}
 	err := d.write(d.replies)
 	d.replies = d.replies[:0]
 	return err
 }
 
+// submit sends the probes, and has the other goroutine wait for their results
+// unless they are there already. On a machine that answers itself they are,
+// and waking somebody for them would cost more than the probe.
+func (d *door) submit() {
+	n := d.stream.Submit(d.requests)
+	for _, r := range d.requests[n:] {
+		d.reply(tokenOf(r.Tag), "probes-exhausted")
+	}
+	d.requests = d.requests[:0]
+	if d.collect() {
+		return
+	}
+	select {
+	case d.submitted <- struct{}{}:
+	default: // the token of the last time has not been taken
+	}
+}
+
+// collect takes the results that are there, if nobody waits for them, and
+// says whether there will be no more.
+func (d *door) collect() (all bool) {
+	if !d.waiting.TryLock() {
+		return false
+	}
+	defer d.waiting.Unlock()
+	for {
+		all := d.stream.Pending() == 0
+		n, _ := d.stream.Wait(noWait, d.results) // it is no error that it did not wait
+		d.replies = d.dialect.appendResults(d.replies, d.results[:n])
+		if n < len(d.results) {
+			return all
+		}
+	}
+}
+
+// noWait makes a Wait return at once: it has ended.
+var noWait = func() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}()
+
 // answer writes replies until there will be no more.
 func (d *door) answer(ctx context.Context) error {
-	results := make([]packet.Result, 512)
 	var buf []byte
 	for {
-		n, err := d.stream.Wait(ctx, results)
+		var n int
+		var err error
+		buf, n, err = d.await(ctx, buf[:0])
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -199,14 +241,18 @@ func (d *door) answer(ctx context.Context) error {
 				return nil
 			}
 		}
-		buf = buf[:0]
-		for i := range results[:n] {
-			buf = d.dialect.appendResult(buf, &results[i])
-		}
 		if err := d.write(buf); err != nil {
 			return err
 		}
 	}
+}
+
+// await waits for results and appends the replies to them.
+func (d *door) await(ctx context.Context, buf []byte) ([]byte, int, error) {
+	d.waiting.Lock()
+	defer d.waiting.Unlock()
+	n, err := d.stream.Wait(ctx, d.results)
+	return d.dialect.appendResults(buf, d.results[:n]), n, err
 }
 
 func (d *door) write(b []byte) error {

@@ -31,22 +31,20 @@ func watch(pid int) (*process, error) {
 	return &process{os.NewFile(uintptr(fd), "pidfd")}, nil
 }
 
-// wait waits until the process has ended, and returns false if ctx ends first.
-func (p *process) wait(ctx context.Context) (gone bool) {
+// wait waits until the process or ctx has ended.
+func (p *process) wait(ctx context.Context) {
 	switch {
 	case p == nil:
 		<-ctx.Done()
-		return false
+		return
 	case p.file == nil:
-		return true
+		return
 	}
 	stop := context.AfterFunc(ctx, func() { p.file.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
-	raw, err := p.file.SyscallConn()
-	if err == nil {
-		err = raw.Read(ended)
+	if raw, err := p.file.SyscallConn(); err == nil {
+		_ = raw.Read(ended) // fails only when ctx ends
 	}
-	return err == nil
 }
 
 // ended says whether a pidfd is readable, which it is after the end of its process.

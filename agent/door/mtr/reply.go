@@ -25,6 +25,13 @@ func appendReply(b []byte, token int32, words string) []byte {
 	return append(b, '\n')
 }
 
+func (d *dialect) appendResults(b []byte, results []packet.Result) []byte {
+	for i := range results {
+		b = d.appendResult(b, &results[i])
+	}
+	return b
+}
+
 // appendResult writes the reply to a probe, and nothing for answers that are
 // late or duplicate, because theirs has been given.
 func (d *dialect) appendResult(b []byte, r *packet.Result) []byte {

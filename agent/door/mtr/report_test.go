@@ -40,7 +40,7 @@ func TestNetnsMTRReport(t *testing.T) {
 	} {
 		traces = append(traces,
 			trace{h1, strings.Fields(options + " -4 " + h2.Addr4.String()), hops4},
-			trace{h1, strings.Fields(options + " -6 " + h2.Addr6.String()), hops6})
+			trace{h1, strings.Fields(strings.Replace(options, "4444", "4445", 1) + " -6 " + h2.Addr6.String()), hops6})
 	}
 	atOnce(len(traces), func(i int) {
 		c := traces[i]
