@@ -62,12 +62,13 @@ func linkMTU(target packet.Request) int {
 
 // sizer tries packets of different sizes along a path.
 type sizer struct {
-	volley *volley
-	target packet.Request
-	hops   []Hop
-	most   time.Duration // to wait for one answer
-	reply  packet.Reply  // to the size that is being tried; NoReply until one comes
-	err    error
+	volley  *volley
+	target  packet.Request
+	hops    []Hop
+	most    time.Duration // to wait for one answer
+	reply   packet.Reply  // to the size that is being tried; NoReply until one comes
+	refused int           // packets of it that this machine did not send, being too big
+	err     error
 }
 
 // reach lowers size to what gets to hop i. It is not known if the hop does not
@@ -79,6 +80,8 @@ func (m *sizer) reach(ctx context.Context, i int, size *int) (known, hole bool) 
 			return false, false // that cannot be true
 		case r.Kind == packet.TooBig:
 			*size = smaller(*size, r.MTU)
+		case m.refused == mtuTries:
+			*size = m.sendable(ctx, i, *size)
 		case r.Kind != packet.NoReply:
 			return true, false
 		case m.passes(ctx, i, *size):
@@ -88,6 +91,21 @@ func (m *sizer) reach(ctx context.Context, i int, size *int) (known, hole bool) 
 		}
 	}
 	return false, false
+}
+
+// sendable is the largest size below one that this machine refuses to send:
+// it remembers what routers told it. Its refusals cost no time.
+func (m *sizer) sendable(ctx context.Context, i, high int) int {
+	low := packet.DefaultSize
+	for high-low > 1 && m.err == nil && ctx.Err() == nil {
+		middle := (low + high) / 2
+		if m.try(ctx, i, middle); m.refused == mtuTries {
+			high = middle
+		} else {
+			low = middle
+		}
+	}
+	return low
 }
 
 // passes reports whether packets of a size get to the last hop beyond hop i
@@ -128,14 +146,14 @@ func (m *sizer) bisect(ctx context.Context, i int, size *int) (known, hole bool)
 
 // try sends a few packets of a size to hop i and returns the first answer.
 func (m *sizer) try(ctx context.Context, i, size int) packet.Reply {
-	m.reply = packet.Reply{}
+	m.reply, m.refused = packet.Reply{}, 0
 	m.target.Tag++ // answers to what was tried before do not count
 	m.target.TTL, m.target.Size = m.hops[i].TTL, size
 	m.target.Timeout = patience(SpreadOf(m.hops[i].RTTs()).Max, m.most)
 	for range mtuTries {
 		m.volley.send(m.target)
 	}
-	m.volley.rest(ctx, func() bool { return m.reply.Kind != packet.NoReply || m.err != nil })
+	m.volley.rest(ctx, func() bool { return m.reply.Kind != packet.NoReply || m.refused == mtuTries || m.err != nil })
 	return m.reply
 }
 
@@ -143,7 +161,7 @@ func (m *sizer) book(x packet.Result) {
 	switch {
 	case x.Tag != m.target.Tag || m.reply.Kind != packet.NoReply:
 	case errors.Is(x.Err, unix.EMSGSIZE):
-		m.reply = packet.Reply{Kind: packet.TooBig}
+		m.refused++
 	case x.Err != nil:
 		m.err = x.Err
 	default:

@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/natrix-os/natrix/agent/command"
 	"github.com/natrix-os/natrix/agent/packet"
 	"github.com/natrix-os/natrix/sysinfo/netif/nettest"
 	"golang.org/x/sys/unix"
@@ -20,13 +19,6 @@ func inside(t *testing.T, h *nettest.Host, f func(*Prober)) {
 	p := New()
 	defer p.Close()
 	h.Do(func() { f(p) })
-}
-
-// judge has the server judge what a probe measured.
-func judge(t *testing.T, name string, data command.Data) {
-	t.Helper()
-	now := time.Now()
-	accept(t, command.Result{Command: command.Command{Name: name, Received: now}, Data: data, Sent: now, Answered: now, Returned: now})
 }
 
 // addrs are the two addresses of a host.
@@ -301,4 +293,27 @@ func routersOf(h Hop) []netip.Addr {
 		all = append(all, b.Addr)
 	}
 	return all
+}
+
+// The kernel of h1 remembers what a router said of the first run and may refuse
+// to send what is larger: the path's MTU must be found again all the same.
+func TestNetnsTracerouteMTUTwice(t *testing.T) {
+	h1, h2 := nettest.Line(t, nettest.Router{}, nettest.Router{MTU: 1400}, nettest.Router{})
+	params := quick("icmp")
+	params.MTU = true
+	for _, dst := range addrs(h2) {
+		for range 3 {
+			inside(t, h1, func(p *Prober) {
+				r, err := p.Traceroute(t.Context(), dst.String(), params)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for i, h := range r.Hops {
+					if h.MTU != 1400 && (i > 1 || h.MTU != 1500) {
+						t.Errorf("to %v: hop %d has MTU %d\n%s", dst, h.TTL, h.MTU, textOf(r))
+					}
+				}
+			})
+		}
+	}
 }

@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -33,6 +34,13 @@ func accept(t *testing.T, r command.Result) string {
 		t.Errorf("the server would not take it: %v\n%s", err, body)
 	}
 	return string(body)
+}
+
+// judge has the server judge what a probe measured.
+func judge(t *testing.T, name string, data command.Data) string {
+	t.Helper()
+	now := time.Now()
+	return accept(t, command.Result{Command: command.Command{Name: name, Received: now}, Data: data, Sent: now, Answered: now, Returned: now})
 }
 
 // run executes a command through the set, as doors do.
@@ -147,5 +155,99 @@ func TestPingBadParameters(t *testing.T) {
 	}
 	if r, _ := run(t, (&network{}).prober(), "ping", "127.0.0.1", map[string]string{"interface": "no-such-link"}); !errors.Is(r.Err, command.ErrLink) {
 		t.Errorf("got %v", r.Err)
+	}
+}
+
+// Answers that come twice, late, or after a later packet's are told of, and
+// none of them makes up for a packet that was lost.
+func TestPingOddities(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &network{
+			meet: func(n int, _ packet.Request) (packet.Reply, error) {
+				switch n {
+				case 2:
+					return packet.Reply{Kind: packet.NoReply}, nil
+				case 3:
+					reply := echo(20 * time.Millisecond)
+					reply.OutOfOrder = true
+					return reply, nil
+				}
+				return echo(10 * time.Millisecond), nil
+			},
+			extra: func(n int, _ packet.Request) []packet.Reply {
+				late, again := echo(2010*time.Millisecond), echo(15*time.Millisecond)
+				late.Late, again.Duplicate = true, true
+				switch n {
+				case 1:
+					return []packet.Reply{again, again}
+				case 2:
+					return []packet.Reply{late}
+				case 4: // the last one: an answer after all the others
+					return []packet.Reply{again}
+				}
+				return nil
+			},
+		}
+		var lines []string
+		ctx := command.WithProgress(t.Context(), func(line fmt.Stringer) { lines = append(lines, line.String()) })
+		params := DefaultPing()
+		params.Count, params.Timeout = 4, 2*time.Second
+		r, err := n.prober().Ping(ctx, "127.0.0.1", params)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if duplicates, reordered, late := r.Oddities(); duplicates != 3 || reordered != 1 || late != 1 {
+			t.Errorf("got %d duplicates, %d out of order, %d late", duplicates, reordered, late)
+		}
+		text := strings.Join(lines, "\n") + textOf(r)
+		for _, want := range []string{
+			"seq=1 ttl=64 time=15.000 ms (DUP!)", "no answer to seq=2", "seq=2 ttl=64 time=2010.000 ms (late)", "seq=3 ttl=64 time=20.000 ms (out of order)",
+			"4 packets transmitted, 3 received, +3 duplicates, +1 out of order, +1 late, 25% packet loss, time 3",
+			"rtt min/avg/max/mdev = 10.000/13.333/20.000/4.714 ms",
+		} {
+			if !strings.Contains(text, want) {
+				t.Errorf("missing %q in\n%s", want, text)
+			}
+		}
+		if body := judge(t, "ping", r); !strings.Contains(body, `"packet_receive":3,"packet_loss":1`) || !strings.Contains(body, `"packet_duplicate":3,"packet_out_of_order":1,"packet_late":1`) {
+			t.Errorf("got %s", body)
+		}
+	})
+}
+
+// A ping that is interrupted tells of the packets whose outcome is known.
+func TestPingInterrupted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &network{meet: func(int, packet.Request) (packet.Reply, error) { return echo(300 * time.Millisecond), nil }}
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(2200*time.Millisecond, cancel)
+		params := DefaultPing()
+		params.Count = 100
+		if r, err := n.prober().Ping(ctx, "127.0.0.1", params); err != nil || len(r.Packets) != 2 || len(r.RTTs()) != 2 {
+			t.Errorf("got %v, %+v", err, r)
+		}
+		if r, err := n.prober().Ping(ctx, "127.0.0.1", params); !errors.Is(err, context.Canceled) {
+			t.Errorf("before anything was known: got %v, %+v", err, r)
+		}
+	})
+}
+
+func TestFamily(t *testing.T) {
+	for _, test := range []struct{ destination, family, want string }{
+		{"127.0.0.1", "", "127.0.0.1"},
+		{"127.0.0.1", "ipv4", "127.0.0.1"},
+		{"127.0.0.1", "ipv6", "127.0.0.1 has no IPv6 address"},
+		{"::1", "ipv6", "::1"},
+		{"::1", "ipv4", "::1 has no IPv4 address"},
+		{"::ffff:127.0.0.1", "ipv4", "127.0.0.1"},
+	} {
+		_, target, err := (&network{}).prober().aim(t.Context(), test.destination, Way{Family: test.family})
+		if err != nil {
+			if !errors.Is(err, command.ErrResolve) || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("%s, %s: got %v, want %s", test.destination, test.family, err, test.want)
+			}
+		} else if target.Dst.String() != test.want {
+			t.Errorf("%s, %s: got %v, want %s", test.destination, test.family, target.Dst, test.want)
+		}
 	}
 }
