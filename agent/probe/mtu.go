@@ -120,10 +120,10 @@ func (m *sizer) passes(ctx context.Context, i, size int) bool {
 }
 
 // bisect lowers size, at which packets to hop i vanish, to the largest at which
-// they do not. That there is none means that nothing is known.
+// they do not. Nothing is known of a hop that does not answer steadily.
 func (m *sizer) bisect(ctx context.Context, i int, size *int) (known, hole bool) {
 	low, high := packet.DefaultSize, *size
-	if m.try(ctx, i, low).Kind == packet.NoReply {
+	if !m.steady(ctx, i, low) {
 		return false, false
 	}
 	for high-low > 1 {
@@ -140,8 +140,22 @@ func (m *sizer) bisect(ctx context.Context, i int, size *int) (known, hole bool)
 			low = middle
 		}
 	}
+	if !m.steady(ctx, i, low) {
+		return false, false
+	}
 	*size = low
-	return ctx.Err() == nil && m.err == nil, true
+	return true, true
+}
+
+// steady reports whether hop i answers to packets of a size again and again:
+// the silence of one that limits its answers means nothing.
+func (m *sizer) steady(ctx context.Context, i, size int) bool {
+	for range 3 {
+		if m.try(ctx, i, size).Kind == packet.NoReply {
+			return false
+		}
+	}
+	return true
 }
 
 // try sends a few packets of a size to hop i and returns the first answer.

@@ -169,6 +169,10 @@ func TestNetnsTracerouteMisbehaviour(t *testing.T) {
 			".101 1500, .102 1500, .103 1400, .2 1400, reached"},
 		{"small MTU that nobody tells of", nettest.Router{MTU: 1357, Silent: true}, func(p *TracerouteParams) { p.MTU = true },
 			".101 1500, *, .103 1357 hole, .2 1357, reached"},
+		{"router that limits its answers", nettest.Router{Rate: 1, Burst: 4}, func(p *TracerouteParams) { p.MTU = true },
+			".101 1500, .102 1500, .103 1500, .2 1500, reached"},
+		{"router that hardly answers", nettest.Router{Rate: 0.01, Burst: 3}, func(p *TracerouteParams) { p.MTU = true },
+			".101 1500, .102, .103 1500, .2 1500, reached"},
 		{"black hole", nettest.Router{BlackHole: true}, func(p *TracerouteParams) { p.MaxHops = 4 }, ".101, .102, *, *"},
 	} {
 		for family := range 2 {
@@ -203,7 +207,7 @@ func TestNetnsTracerouteTakesOneTimeout(t *testing.T) {
 	inside(t, h1, func(p *Prober) {
 		begin := time.Now()
 		params := quick("icmp")
-		params.MaxHops = 60
+		params.MaxHops, params.Timeout = 60, 2*time.Second
 		r, err := p.Traceroute(t.Context(), h2.Addr4.String(), params)
 		if err != nil {
 			t.Fatal(err)

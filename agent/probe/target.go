@@ -104,7 +104,11 @@ func (v path) resolver(servers []string) *net.Resolver {
 		if len(servers) > 0 {
 			address = servers[int(turn.Add(1)-1)%len(servers)]
 		}
-		return v.dial(ctx, network, address)
+		conn, err := v.dial(ctx, network, address)
+		if err == nil { // the resolver itself waits for its own timeout when ctx is cancelled
+			context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+		}
+		return conn, err
 	}}
 }
 
