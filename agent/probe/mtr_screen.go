@@ -94,10 +94,7 @@ func (s *MTRScreen) Draw(columns, rows int) string {
 
 // top is the lines above the hubs.
 func (r *MTRResult) top(columns int, mode string, paused bool) []string {
-	route := fmt.Sprintf("%s -> %s (%v)", r.Source, r.Destination, r.Addr)
-	if r.Destination == r.Addr.String() {
-		route = fmt.Sprintf("%s -> %v", r.Source, r.Addr)
-	}
+	route := fmt.Sprintf("%s -> %s", r.Source, both(r.Destination, r.Addr))
 	state := r.Start.Format("2006-01-02T15:04:05-0700")
 	if paused {
 		state = "paused"
@@ -131,11 +128,12 @@ const nameWidth = 30
 // chart is a line for each hub, with a mark for each of the last packets.
 func (r *MTRResult) chart(columns int) []string {
 	width := min(nameWidth, columns/2)
+	room := max(columns-width-1, 0)
 	scale := r.scale()
-	lines := []string{fmt.Sprintf("%-*s Last %d packets", width, " Host", columns-width-1)}
+	lines := []string{fmt.Sprintf("%-*s Last %d packets", width, " Host", room)}
 	for _, h := range r.Hubs {
 		var marks strings.Builder
-		for _, outcome := range h.last(columns - width - 1) {
+		for _, outcome := range h.last(room) {
 			marks.WriteByte(scale.mark(outcome))
 		}
 		lines = append(lines, fmt.Sprintf("%-*s %s", width, fit(fmt.Sprintf("%2d. %s", h.TTL, h.host()), width), marks.String()))

@@ -153,6 +153,12 @@ func TestMTRScreen(t *testing.T) {
 			if page := s.Draw(20, 4); strings.Count(page, "\n") != 3 {
 				t.Errorf("four rows: got\n%s", page)
 			}
+			for range modes { // any size will do
+				for size := range 200 {
+					s.Draw(size-1, size/3)
+				}
+				s.Press('d')
+			}
 			if s.Press('x') || !s.Press('q') {
 				t.Error("q, and only q, quits")
 			}

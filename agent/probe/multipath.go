@@ -119,11 +119,10 @@ func (e *enumeration) book(x packet.Result) {
 	}
 }
 
-// extend looks one hop further while some flow does not end with the last.
+// extend looks one hop further while some flow goes on after the last.
 func (e *enumeration) extend() {
-	last := &e.hops[len(e.hops)-1]
-	if len(e.hops) < e.maxHops && slices.ContainsFunc(last.seen[:last.asked], func(s sight) bool { return s.addr.IsValid() && !s.end }) &&
-		slices.ContainsFunc(last.seen[:last.asked], func(s sight) bool { return s.end }) {
+	goesOn := func(s sight) bool { return s.addr.IsValid() && !s.end }
+	if last := e.hops[len(e.hops)-1]; len(e.hops) < e.maxHops && slices.ContainsFunc(last.seen[:], goesOn) {
 		e.hops = append(e.hops, fan{})
 	}
 }
@@ -154,35 +153,39 @@ func (e *enumeration) wants() []int {
 // enough is the number of flows after which the routers of hop i are all
 // known, or would be if they answered.
 func (e *enumeration) enough(i int) int {
+	routers, answered, live := e.census(i)
+	need := e.need(routers)
+	if answered >= need || live >= need*shareAnswered || answered == 0 && live >= silentFlows {
+		return e.hops[i].asked
+	}
+	return e.hops[i].asked + need - answered
+}
+
+// settled reports whether the routers of hop i are all known.
+func (e *enumeration) settled(i int) bool {
+	routers, answered, _ := e.census(i)
+	return answered >= e.need(routers)
+}
+
+// need is how many answers it takes to know that there are no more routers.
+func (e *enumeration) need(routers int) int { return stoppingPoint(max(routers, 1), e.miss) }
+
+// census counts the routers of hop i, the flows that met one of them, and the
+// flows sent that did not end before.
+func (e *enumeration) census(i int) (routers, answered, live int) {
 	f := &e.hops[i]
-	routers, answered, live := make(map[netip.Addr]bool), 0, 0
+	met := make(map[netip.Addr]bool)
 	for flow := 1; flow <= f.asked; flow++ {
 		if e.ended(i, flow) {
 			continue
 		}
 		live++
 		if s := f.seen[flow-1]; s.addr.IsValid() {
-			routers[s.addr] = true
+			met[s.addr] = true
 			answered++
 		}
 	}
-	need := stoppingPoint(max(len(routers), 1), e.miss)
-	if answered >= need || live >= need*shareAnswered || answered == 0 && live >= silentFlows {
-		return f.asked
-	}
-	return f.asked + need - answered
-}
-
-// settled reports whether the routers of hop i are all known.
-func (e *enumeration) settled(i int) bool {
-	answered, routers := 0, make(map[netip.Addr]bool)
-	for _, s := range e.hops[i].seen {
-		if s.addr.IsValid() {
-			answered++
-			routers[s.addr] = true
-		}
-	}
-	return answered >= stoppingPoint(max(len(routers), 1), e.miss)
+	return len(met), answered, live
 }
 
 // more is how many further flows hops i and i+1 need for the links between them.

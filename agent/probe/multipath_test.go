@@ -160,3 +160,26 @@ func TestMultipathOfHopThatRarelyAnswers(t *testing.T) {
 		}
 	})
 }
+
+// Flows whose ways differ in length are followed to the end of the longest.
+func TestMultipathOfUnequalLength(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &network{meet: func(_ int, r packet.Request) (packet.Reply, error) {
+			way := [][]string{{"a", "c", "d", "e"}, {"a", "b"}}[r.Flow%2]
+			if r.TTL > len(way) {
+				return echo(time.Millisecond), nil
+			}
+			return packet.Reply{Kind: packet.TTLExpired, From: named(way[r.TTL-1]), RTT: time.Millisecond, QuotedTOS: -1}, nil
+		}}
+		params := quick("udp")
+		params.Multipath = true
+		r, err := n.prober().Traceroute(t.Context(), "127.0.0.1", params)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, want := drawing(r), "a>bc b>! c>d d>e e>!"; got != want {
+			t.Errorf("got %s, want %s\n%s", got, want, textOf(r))
+		}
+		judge(t, "traceroute", r)
+	})
+}

@@ -1,5 +1,5 @@
-// Package probe measures networks: ping, traceroute, dns and http. Each probe
-// is a method of Prober with typed parameters and a typed result, and a
+// Package probe measures networks: ping, traceroute, mtr, dns and http. Each
+// probe is a method of Prober with typed parameters and a typed result, and a
 // command that doors can run.
 //
 //	p := probe.New()

@@ -34,7 +34,7 @@ type TracerouteParams struct {
 	Timeout    time.Duration // wait for the answer to each packet
 	Numeric    bool          // leave the names of the hops alone
 	MTU        bool          // look for the largest packet that gets to each hop
-	Multipath  bool          // look for the other ways that load balancers have
+	Multipath  bool          // look for the other ways that load balancers have; many of them look at ports only, which ICMP lacks
 	Confidence int           // percent certainty that Multipath finds all routers of a hop
 }
 
@@ -53,7 +53,7 @@ func (p *TracerouteParams) Flags(f *command.Flags) {
 	f.Seconds(&p.Timeout, "timeout", "t", "wait for each answer, in seconds")
 	f.Switch(&p.Numeric, "numeric", "n", "do not look up the names of the hops")
 	f.Switch(&p.MTU, "mtu", "", "find the largest packet that gets to each hop, and where larger ones vanish")
-	f.Switch(&p.Multipath, "multipath", "", "find the other ways that load balancers have")
+	f.Switch(&p.Multipath, "multipath", "", "find the other ways that load balancers have, best with --udp or --tcp")
 	f.Int(&p.Confidence, "confidence", "", "of --multipath to find every router of a hop, in percent", 50, 99)
 }
 
@@ -65,6 +65,7 @@ func protocolFlags(f *command.Flags, p *string, prefix string) {
 	f.Choice(p, "tcp", "T", "send TCP SYN", prefix+"tcp")
 	f.Choice(p, "udp", "U", "send UDP to one port", prefix+"udp")
 	f.Hide("protocol")
+	f.Lookup("icmp").DefValue = "" // its usage says so already
 }
 
 // protocolValue is the protocol as the wire names it.

@@ -168,7 +168,7 @@ func (h Hop) writeProbes(w io.Writer) {
 		}
 		if k.Reply.From != from {
 			from, labels = k.Reply.From, ""
-			fmt.Fprintf(w, " %s (%v)", k.Name, from)
+			fmt.Fprintf(w, " %s", both(k.Name, from))
 		}
 		if l := extensions(k.Reply); l != labels {
 			labels = l
@@ -179,6 +179,14 @@ func (h Hop) writeProbes(w io.Writer) {
 			fmt.Fprint(w, " ", a)
 		}
 	}
+}
+
+// both is a name and its address; an address without a name stands alone.
+func both(name string, addr netip.Addr) string {
+	if name == addr.String() {
+		return name
+	}
+	return fmt.Sprintf("%s (%v)", name, addr)
 }
 
 // extensions is the MPLS labels and interfaces in the form of traceroute -e.
@@ -267,7 +275,7 @@ func (r *TracerouteResult) writeBranches(w io.Writer) {
 			if i > 0 {
 				head = "  "
 			}
-			fmt.Fprintf(w, "%s  %s (%v)  %d flows", head, b.Name, b.Addr, b.Flows)
+			fmt.Fprintf(w, "%s  %s  %d flows", head, both(b.Name, b.Addr), b.Flows)
 			if len(b.Next) > 0 {
 				fmt.Fprintf(w, " -> %s", joined(b.Next))
 			}

@@ -45,6 +45,9 @@ func TestTraceroute(t *testing.T) {
 		if len(hops) != 5 || len(hops[0].Probes) != 3 || !r.Data.(*TracerouteResult).Reached {
 			t.Errorf("got %+v", hops)
 		}
+		if near, silent := hops[0].Loss(), hops[1].Loss(); near != 0 || silent != 1 {
+			t.Errorf("loss of hop 1 is %v, of hop 2 %v", near, silent)
+		}
 		for _, want := range []string{
 			`"data":[{"seq":1,"routes":[{"ip":"192.0.2.1","hostname":"192.0.2.1","location":{"country":"0"`, `"response_times":10,`,
 			`{"seq":2,"routes":[{"ip":"*","hostname":"*","location":null,"response_times":0},`, `{"seq":5,"routes":[{"ip":"127.0.0.1"`,
