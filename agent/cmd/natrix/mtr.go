@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/natrix-os/natrix/agent/door/mtr"
 	"github.com/natrix-os/natrix/agent/packet"
@@ -23,18 +25,20 @@ func mtrCommand() *cobra.Command {
 // mtrPacket serves the process that started this one. NATRIX_MTR=0.95 or 0.96
 // says what version of mtr that is, where it cannot be seen.
 func mtrPacket(ctx context.Context) error {
+	// Signals end mtr-packet at once, even while nobody reads its output.
+	signal.Reset(syscall.SIGINT, syscall.SIGTERM)
 	engine, err := packet.Open(packet.Options{})
 	if err != nil {
 		return err
 	}
 	defer engine.Close()
-	if err := mtr.DropPrivileges(); err != nil {
-		return err
-	}
 	parent := os.Getppid()
 	version := os.Getenv("NATRIX_MTR")
 	if version == "" {
-		version = mtr.VersionFor(parent)
+		version = mtr.VersionFor(parent) // looks into the parent, which root alone may
+	}
+	if err := mtr.DropPrivileges(); err != nil {
+		return err
 	}
 	in, out := mtr.Stdio()
 	return mtr.Serve(ctx, mtr.Config{Version: version, Parent: parent}, engine, in, out)
