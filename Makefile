@@ -50,7 +50,7 @@ clean:
 
 # Debian packages that the project needs beyond git, make and Go.
 packages-demo: PACKAGES = rabbitmq-server qemu-system-x86
-packages-test: PACKAGES = rabbitmq-server qemu-system-x86 qemu-system-arm mtr-tiny fping gcc libc6-dev
-packages-bench: PACKAGES = mtr-tiny fping
+packages-test: PACKAGES = rabbitmq-server qemu-system-x86 qemu-system-arm mtr-tiny fping iproute2 gcc libc6-dev
+packages-bench: PACKAGES = mtr-tiny fping iproute2
 packages-%:
 	@image/packages.sh $(PACKAGES)
