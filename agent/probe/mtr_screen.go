@@ -138,7 +138,7 @@ func (r *MTRResult) chart(columns int) []string {
 		}
 		lines = append(lines, fmt.Sprintf("%-*s %s", width, fit(fmt.Sprintf("%2d. %s", h.TTL, h.host()), width), marks.String()))
 	}
-	return append(lines, "", "Scale in ms:  "+scale.String())
+	return append(lines, "", "Scale ms: "+scale.String())
 }
 
 // scale is the upper bounds of the marks of round-trip times.
@@ -183,9 +183,9 @@ func (s scale) mark(outcome time.Duration) byte {
 func (s scale) String() string {
 	var b strings.Builder
 	for i, most := range s {
-		fmt.Fprintf(&b, "%c:%s  ", chartMarks[i], milliseconds(most))
+		fmt.Fprintf(&b, "%c:%s ", chartMarks[i], milliseconds(most))
 	}
-	return b.String() + ">:more  ?:lost"
+	return b.String() + ">:more ?:lost"
 }
 
 // centred, justified and fit make lines of a width.

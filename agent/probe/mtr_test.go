@@ -139,7 +139,7 @@ func TestMTRScreen(t *testing.T) {
 			s.Press('d')
 			expect("jitter", "Jttr  Javg  Jmax  Jint")
 			s.Press('d')
-			expect("chart", "Last 49 packets", "....................", "???????????", "Scale in ms:  .:10.")
+			expect("chart", "Last 49 packets", "....................", "???????????", "Scale ms: .:10.")
 			s.Press('d')
 			s.Press('h')
 			expect("help", "quit, with a report")
