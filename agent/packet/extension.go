@@ -2,6 +2,10 @@ package packet
 
 import (
 	"net/netip"
+	"strings"
+
+	"golang.org/x/net/icmp"
+	"golang.org/x/net/ipv4"
 )
 
 const (
@@ -11,11 +15,7 @@ const (
 	noExtensions    = -1  // length of the quote where RFC 4884 section 4 allows none
 )
 
-// Object classes (IANA, "ICMP Extension Object Classes and Class Sub-types").
-const (
-	classMPLS      = 1 // RFC 4950
-	classInterface = 2 // RFC 5837
-)
+const classMPLS = 1 // RFC 4950; IANA, "ICMP Extension Object Classes and Class Sub-types"
 
 // splitExtensions separates the quote of an ICMP error from the extensions
 // behind it. length is the length of the quote in bytes as the ICMP header
@@ -40,73 +40,64 @@ func validExtensions(b []byte) bool {
 	return b[0]>>4 == 2 && (be.Uint16(b[2:]) == 0 || fold(sum(b, 0)) == 0xffff)
 }
 
-// read stores the objects of an extension structure in r.
+// readExtensions stores the objects of an extension structure in r.
 func (r *Reply) readExtensions(b []byte) {
 	for b = b[extensionHeader:]; len(b) >= objectHeader; {
 		length := int(be.Uint16(b))
 		if length < objectHeader || length > len(b) {
 			return
 		}
-		class, ctype, data := b[2], b[3], b[objectHeader:length]
-		switch {
-		case class == classMPLS && ctype == 1:
-			r.MPLS = appendLabels(r.MPLS, data)
-		case class == classInterface:
-			r.Interfaces = append(r.Interfaces, parseInterface(ctype, data))
-		default:
-			r.Extensions = append(r.Extensions, Extension{class, ctype, append([]byte(nil), data...)})
-		}
+		r.readObject(b[:length])
 		b = b[length:]
 	}
 }
 
-func appendLabels(to []Label, b []byte) []Label {
-	for ; len(b) >= 4; b = b[4:] {
-		v := be.Uint32(b)
-		to = append(to, Label{Label: v >> 12, TC: uint8(v >> 9 & 7), Bottom: v>>8&1 != 0, TTL: uint8(v)})
+// readObject stores one object, as what it says if it is of a known class and
+// whole, or else as it came.
+func (r *Reply) readObject(b []byte) {
+	switch x := parseObject(b).(type) {
+	case *icmp.MPLSLabelStack:
+		for _, l := range x.Labels {
+			r.MPLS = append(r.MPLS, Label{Label: uint32(l.Label), TC: uint8(l.TC), Bottom: l.S, TTL: uint8(l.TTL)})
+		}
+	case *icmp.InterfaceInfo:
+		r.Interfaces = append(r.Interfaces, interfaceOf(x))
+	default:
+		r.Extensions = append(r.Extensions, Extension{b[2], b[3], append([]byte(nil), b[objectHeader:]...)})
 	}
-	return to
 }
 
-// parseInterface reads an interface information object (RFC 5837 section 4):
-// the C-Type's bits say which of the fields follow, in this order. What is cut short is left out.
-func parseInterface(ctype uint8, b []byte) Interface {
-	i := Interface{Role: InterfaceRole(ctype >> 6)}
-	if ctype&8 != 0 && len(b) >= 4 {
-		i.Index, b = be.Uint32(b), b[4:]
+// parseObject has the library read one object (RFC 4950, RFC 5837), alone in
+// the shortest message that can have extensions, so that an object which is
+// cut short spoils no other. It is nil for those that the library does not know.
+func parseObject(b []byte) icmp.Extension {
+	m := make([]byte, icmpLen+quoteMin+extensionHeader, icmpLen+quoteMin+extensionHeader+len(b))
+	m[0] = byte(ipv4.ICMPTypeTimeExceeded)
+	m[5] = quoteMin / 4                 // RFC 4884 section 4.2
+	m[icmpLen+quoteMin] = 2 << 4        // version, and a checksum that was not computed
+	if b[2] == classMPLS && b[3] != 1 { // the only sub-type there is
+		return nil
 	}
-	if ctype&4 != 0 {
-		i.Addr, b = parseInterfaceAddr(b)
+	parsed, err := icmp.ParseMessage(ipv4.ICMPTypeTimeExceeded.Protocol(), append(m, b...))
+	if err != nil {
+		return nil
 	}
-	if ctype&2 != 0 && len(b) >= 1 && len(b) >= int(b[0]) && b[0] > 0 {
-		n := int(b[0])
-		i.Name, b = trimNUL(b[1:n]), b[n:]
+	if body, ok := parsed.Body.(*icmp.TimeExceeded); ok && len(body.Extensions) == 1 {
+		return body.Extensions[0]
 	}
-	if ctype&1 != 0 && len(b) >= 4 {
-		i.MTU = int(be.Uint32(b))
+	return nil
+}
+
+// interfaceOf is an interface information object; its sub-type begins with the
+// role of the interface (RFC 5837 section 4.1).
+func interfaceOf(x *icmp.InterfaceInfo) Interface {
+	i := Interface{Role: InterfaceRole(x.Type >> 6)}
+	if x.Addr != nil {
+		i.Addr, _ = netip.AddrFromSlice(x.Addr.IP)
+		i.Addr = i.Addr.Unmap()
+	}
+	if x.Interface != nil {
+		i.Index, i.Name, i.MTU = uint32(x.Interface.Index), strings.TrimRight(x.Interface.Name, "\x00"), x.Interface.MTU
 	}
 	return i
-}
-
-// parseInterfaceAddr reads an address sub-object (RFC 5837 section 4.2).
-func parseInterfaceAddr(b []byte) (netip.Addr, []byte) {
-	if len(b) < 4 {
-		return netip.Addr{}, nil
-	}
-	size := 4
-	if be.Uint16(b) == 2 { // AFI 1 is IPv4, 2 is IPv6
-		size = 16
-	}
-	if len(b) < 4+size {
-		return netip.Addr{}, nil
-	}
-	a, _ := netip.AddrFromSlice(b[4 : 4+size])
-	return a, b[4+size:]
-}
-
-func trimNUL(b []byte) string {
-	for len(b) > 0 && b[len(b)-1] == 0 {
-		b = b[:len(b)-1]
-	}
-	return string(b)
 }
