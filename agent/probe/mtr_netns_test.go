@@ -13,11 +13,12 @@ import (
 
 // h1 ── 1 ── 2 ── 3 ── h2, where 2 loses packets.
 func TestNetnsMTR(t *testing.T) {
+	t.Parallel()
 	label := nettest.MPLS(nettest.Label{Label: 16001, TC: 5, TTL: 1})
 	h1, h2 := nettest.Line(t, nettest.Router{Delay: 2 * time.Millisecond, Extensions: []nettest.Extension{label}}, nettest.Router{Loss: 0.2}, nettest.Router{Silent: true})
 	for family, dst := range addrs(h2) {
 		for _, protocol := range []string{"icmp", "udp", "tcp"} {
-			params := numericMTR(60)
+			params := numericMTR(30)
 			params.Protocol, params.Interval, params.Timeout = protocol, 20*time.Millisecond, 200*time.Millisecond
 			inside(t, h1, func(p *Prober) {
 				r, err := p.MTR(t.Context(), dst.String(), params)
@@ -29,7 +30,7 @@ func TestNetnsMTR(t *testing.T) {
 					t.Fatalf("%s to %v: %d hubs, want 4\n%s", protocol, dst, len(r.Hubs), text)
 				}
 				first, lossy, silent, last := r.Hubs[0], r.Hubs[1], r.Hubs[2], r.Hubs[3]
-				if first.Loss() > 0 || first.Sent != 60 || first.Best < 4*time.Millisecond || len(first.MPLS) != 1 || first.Annotation != "" {
+				if first.Loss() > 0 || first.Sent != 30 || first.Best < 4*time.Millisecond || len(first.MPLS) != 1 || first.Annotation != "" {
 					t.Errorf("%s to %v: first hub\n%s", protocol, dst, text)
 				}
 				if lossy.Loss() < 0.05 || lossy.Loss() > 0.8 || silent.Received != 0 || silent.Loss() != 1 {
@@ -45,6 +46,7 @@ func TestNetnsMTR(t *testing.T) {
 
 // What users parse has mtr's keys, in mtr's types.
 func TestNetnsMTRDocumentIsMTRs(t *testing.T) {
+	t.Parallel()
 	nettest.Need(t)
 	if _, err := exec.LookPath("mtr"); err != nil {
 		t.Skip(err)

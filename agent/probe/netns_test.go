@@ -74,6 +74,7 @@ func TestNetnsPing(t *testing.T) {
 
 // h1 ── r1 ── r2 ── h2 of kernel routers, by every protocol.
 func TestNetnsTraceroute(t *testing.T) {
+	t.Parallel()
 	hosts := nettest.Chain(t, "h1", "r1", "r2", "h2")
 	for family := range 2 {
 		dst := addrs(hosts[3])[family]
@@ -201,6 +202,7 @@ func TestNetnsTracerouteMisbehaviour(t *testing.T) {
 
 // A path of 30 routers, two of them silent, takes about one timeout.
 func TestNetnsTracerouteTakesOneTimeout(t *testing.T) {
+	t.Parallel()
 	routers := make([]nettest.Router, 29)
 	routers[7].Silent, routers[20].Silent = true, true
 	h1, h2 := nettest.Line(t, routers...)
@@ -220,6 +222,7 @@ func TestNetnsTracerouteTakesOneTimeout(t *testing.T) {
 
 // A route that the kernel of a router refuses.
 func TestNetnsTracerouteRefusedByKernel(t *testing.T) {
+	t.Parallel()
 	hosts := nettest.Chain(t, "h1", "r1", "h2")
 	nowhere := netip.MustParsePrefix("10.9.0.0/16")
 	hosts[0].AddRoute(nowhere, unix.RTN_UNICAST, hosts[1].Addr4)
@@ -243,6 +246,7 @@ func TestNetnsTracerouteRefusedByKernel(t *testing.T) {
 //	\   /
 //	  c
 func TestNetnsMultipath(t *testing.T) {
+	t.Parallel()
 	n := nettest.New(t)
 	h1, s, a, b, c, r, h2 := n.Host("h1"), n.Host("s"), n.Host("a"), n.Host("b"), n.Host("c"), n.Host("r"), n.Host("h2")
 	n.Connect(h1, s)
@@ -302,6 +306,7 @@ func routersOf(h Hop) []netip.Addr {
 // The kernel of h1 remembers what a router said of the first run and may refuse
 // to send what is larger: the path's MTU must be found again all the same.
 func TestNetnsTracerouteMTUTwice(t *testing.T) {
+	t.Parallel()
 	h1, h2 := nettest.Line(t, nettest.Router{}, nettest.Router{MTU: 1400}, nettest.Router{})
 	params := quick("icmp")
 	params.MTU = true
