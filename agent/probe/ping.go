@@ -2,6 +2,7 @@ package probe
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -46,8 +47,9 @@ func (p *PingParams) Flags(f *command.Flags) {
 }
 
 // Ping sends packets at a steady pace and waits for their answers. That none
-// of them is answered is a result; an error says that none could be sent. When
-// ctx ends early, the result is of the packets whose outcome was known by then.
+// of them is answered is a result; an error says that none could be sent, or
+// that a deadline came first. When ctx is cancelled, the result is of the packets
+// whose outcome was known by then.
 func (p *Prober) Ping(ctx context.Context, destination string, params PingParams) (*PingResult, error) {
 	engine, target, err := p.aim(ctx, destination, params.Way)
 	if err != nil {
@@ -110,8 +112,8 @@ func (r *PingResult) book(ctx context.Context, x packet.Result) {
 
 // unsent is why there is no result: no packet could be sent, or time ran out.
 func (r *PingResult) unsent(ctx context.Context) error {
-	if len(r.Packets) == 0 {
-		return ctx.Err()
+	if err := ctx.Err(); errors.Is(err, context.DeadlineExceeded) || len(r.Packets) == 0 {
+		return err
 	}
 	for _, k := range r.Packets {
 		if k.Err == nil {

@@ -229,6 +229,11 @@ func TestPingInterrupted(t *testing.T) {
 		if r, err := n.prober().Ping(ctx, "127.0.0.1", params); !errors.Is(err, context.Canceled) {
 			t.Errorf("before anything was known: got %v, %+v", err, r)
 		}
+		late, stop := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer stop()
+		if r, err := n.prober().Ping(late, "127.0.0.1", params); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("after a deadline: got %v, %+v", err, r)
+		}
 	})
 }
 
