@@ -50,6 +50,7 @@ var codes = map[string][]row{
 var others = map[string]int{
 	"ping":       140,
 	"traceroute": 102,
+	"mtr":        102,
 	"dns":        101,
 	"http":       122,
 }

@@ -6,9 +6,11 @@
 package command
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"math"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -38,13 +40,22 @@ type Echo struct {
 }
 
 // Key identifies one run of a command: the server re-uses a uuid, so the
-// terminal and the time of generation belong to it. It is "" for a command
-// that no server sent.
+// terminal and the time of generation belong to it, and what is asked does too,
+// because scripts re-use all three. It is "" for a command that no server sent.
 func (c Command) Key() string {
 	if c.Echo == nil {
 		return ""
 	}
-	return fmt.Sprintf("%s %s %s", c.Echo.UUID, c.Echo.Terminal, c.Echo.Generated)
+	asked := sha256.Sum256(fmt.Appendf(nil, "%q %q %q", c.Name, c.Destination, c.Params)) // maps print in the order of their keys
+	return fmt.Sprintf("%s %s %s %x", c.Echo.UUID, c.Echo.Terminal, c.Echo.Generated, asked[:8])
+}
+
+// Target is the destination as it may be logged: without a password.
+func (c Command) Target() string {
+	if u, err := url.Parse(c.Destination); err == nil && u.User != nil {
+		return u.Redacted()
+	}
+	return c.Destination
 }
 
 // Deadline is the time by which the command has to be answered: counted from

@@ -18,9 +18,6 @@ func Decode(body []byte) (Command, error) {
 	if len(body) == 0 {
 		return c, errors.New("empty body")
 	}
-	if !utf8.Valid(body) {
-		return c, errors.New("not UTF-8")
-	}
 	var keys map[string]json.RawMessage
 	if err := json.Unmarshal(body, &keys); err != nil {
 		return c, fmt.Errorf("not a JSON object: %w", err)
@@ -29,6 +26,9 @@ func Decode(body []byte) (Command, error) {
 	if c.Echo.UUID == nil {
 		c.Echo = nil
 		return c, errors.New("no uuid")
+	}
+	if !utf8.Valid(body) {
+		return c, fmt.Errorf("%w: not UTF-8", ErrParameter)
 	}
 	var err error
 	if c.Name, err = text(keys, "protocol"); err != nil {
@@ -42,9 +42,10 @@ func Decode(body []byte) (Command, error) {
 	return c, err
 }
 
-// present is raw, or nil for an absent or null value.
+// present is raw, or nil for an absent or null value and for one that could not
+// be sent back.
 func present(raw json.RawMessage) json.RawMessage {
-	if string(raw) == "null" {
+	if string(raw) == "null" || !utf8.Valid(raw) {
 		return nil
 	}
 	return raw
@@ -140,7 +141,12 @@ func info(err error) string {
 
 // marshal leaves <, > and & as they are: what is echoed has to come back byte
 // for byte.
-func marshal(v any) ([]byte, error) {
+func marshal(v any) (body []byte, err error) {
+	defer func() {
+		if p := recover(); p != nil { // of a measurement's MarshalJSON
+			err = fmt.Errorf("%v", p)
+		}
+	}()
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)

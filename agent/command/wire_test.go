@@ -97,7 +97,8 @@ func TestDecodeGarbage(t *testing.T) {
 		{"array", `[1,2]`, false},
 		{"zeros", strings.Repeat("\x00", 1<<20), false},
 		{"deep", strings.Repeat("[", 1<<20), false},
-		{"not UTF-8", "{\"uuid\":\"\xff\"}", false},
+		{"uuid is not UTF-8", "{\"uuid\":\"\xff\"}", false},
+		{"destination is not UTF-8", "{\"uuid\":\"u\",\"protocol\":\"ping\",\"destination\":\"caf\xe9\"}", true},
 		{"no uuid", `{"protocol":"ping","destination":"x"}`, false},
 		{"null uuid", `{"uuid":null,"protocol":"ping"}`, false},
 		{"no protocol", `{"uuid":"u","destination":"x"}`, true},
@@ -151,6 +152,44 @@ func TestEncode(t *testing.T) {
 				t.Errorf("\n got %s\nwant %s", got, test.want)
 			}
 		})
+	}
+}
+
+// trap is a measurement that cannot be written.
+type trap struct{ number }
+
+func (trap) MarshalJSON() ([]byte, error) { panic("sprung") }
+
+func TestEncodeSurvivesAPanic(t *testing.T) {
+	body := Encode(Result{Command: Command{Name: "ping", Received: time.Now()}, Data: trap{}})
+	if !bytes.Contains(body, []byte(`"errorinfo":"internal error: sprung"`)) {
+		t.Errorf("got %s", body)
+	}
+}
+
+func TestKeyTellsCommandsApart(t *testing.T) {
+	of := func(name, destination string, params map[string]string) string {
+		return Command{Name: name, Destination: destination, Params: params, Echo: &Echo{UUID: json.RawMessage(`"u"`)}}.Key()
+	}
+	base := of("ping", "x", map[string]string{"count": "1", "auth_user": "secret"})
+	if again := of("ping", "x", map[string]string{"auth_user": "secret", "count": "1"}); again != base {
+		t.Errorf("the same command twice: %s, %s", base, again)
+	}
+	for _, other := range []string{of("dns", "x", map[string]string{"count": "1", "auth_user": "secret"}), of("ping", "y", nil), of("ping", "x", nil)} {
+		if other == base {
+			t.Errorf("different commands, one key: %s", base)
+		}
+	}
+	if strings.Contains(base, "secret") {
+		t.Errorf("the key shows a parameter: %s", base)
+	}
+}
+
+func TestTargetHidesThePassword(t *testing.T) {
+	for destination, want := range map[string]string{"http://bob:secret@h/x": "http://bob:xxxxx@h/x", "www.example.com:80": "www.example.com:80", "::1": "::1"} {
+		if got := (Command{Destination: destination}).Target(); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
 	}
 }
 
