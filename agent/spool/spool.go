@@ -55,8 +55,10 @@ func New(limits Limits) *Spool {
 func (s *Spool) Claim(key string) (e *Entry, mine bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if e, found := s.entries[key]; found {
+	if e, found := s.entries[key]; found && !s.old(e) {
 		return e, false
+	} else if found {
+		s.remove(slices.Index(s.order, e))
 	}
 	e = &Entry{Key: key, spool: s, done: make(chan struct{})}
 	s.entries[key] = e
@@ -126,7 +128,7 @@ func (s *Spool) Dropped() int {
 // shrink forgets delivered results that are old, then whatever is oldest until
 // the rest fits. s.mu is held.
 func (s *Spool) shrink() {
-	for len(s.order) > 0 && s.order[0].delivered && time.Since(s.order[0].finished) > s.limits.Delivered {
+	for len(s.order) > 0 && s.old(s.order[0]) {
 		s.remove(0)
 	}
 	for s.bytes > s.limits.Bytes {
@@ -137,6 +139,11 @@ func (s *Spool) shrink() {
 		}
 		s.remove(i)
 	}
+}
+
+// old reports whether an entry need not be remembered any more. s.mu is held.
+func (s *Spool) old(e *Entry) bool {
+	return e.delivered && time.Since(e.finished) > s.limits.Delivered
 }
 
 // remove takes out the entry at i. s.mu is held.

@@ -119,6 +119,24 @@ func TestFullSpoolDropsDeliveredFirst(t *testing.T) {
 	}
 }
 
+func TestDeliveredIsForgottenThoughNothingElseHappens(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := New(Limits{Bytes: 1000, Delivered: time.Minute})
+		put(t, s, "pending", "p")
+		put(t, s, "a", "old").Delivered()
+		time.Sleep(2 * time.Minute)
+		if _, mine := s.Claim("a"); !mine {
+			t.Error("an old result counts as an answer")
+		}
+		if _, mine := s.Claim("pending"); mine {
+			t.Error("a result that is not delivered was forgotten")
+		}
+		if s.bytes != 1 {
+			t.Errorf("got %d bytes, want those of the pending one", s.bytes)
+		}
+	})
+}
+
 func TestDeliveredIsForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := New(Limits{Bytes: 1000, Delivered: time.Minute})
