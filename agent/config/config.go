@@ -54,8 +54,7 @@ type Appliance struct {
 
 // Log configures what is logged.
 type Log struct {
-	Level     string // debug, info, warn or error; default info
-	Directory string // for log files of an ordinary machine; "" logs to stderr only
+	Level string // debug, info, warn or error; default info
 }
 
 // Default is the configuration of a terminal that was told nothing.

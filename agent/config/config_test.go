@@ -1,6 +1,7 @@
 package config
 
 import (
+	"net/url"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -86,6 +87,8 @@ prefetch = many
 url = http://example.com
 [RABITMQ]
 host = y
+[RABBITMQ]
+vhost
 `)
 	got, err := Load(path, write(t, "cmdline", "natrix.brokr=amqp://x/ natrix.a.b=c natrix.log=loud"))
 	if err == nil {
@@ -97,12 +100,18 @@ host = y
 		`natrix.ini:5: [RABBITMQ] prefetch: "many"`,
 		`natrix.ini:6: [RABBITMQ] url: not a broker's URL`,
 		`natrix.ini:8: no such setting: [RABITMQ] host`,
+		`natrix.ini:10: [RABBITMQ] vhost has no value`,
 		`kernel command line: natrix.brokr: no such setting`,
 		`kernel command line: natrix.a.b: no such setting`,
 		`kernel command line: natrix.log: [common] log_level: "loud"`,
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("missing %q in\n%v", want, err)
+		}
+	}
+	for _, u := range got.AMQP.URLs {
+		if _, err := url.Parse(u); err != nil {
+			t.Errorf("a bad setting was used: %v", err)
 		}
 	}
 	if len(got.AMQP.URLs) != 1 || !strings.Contains(got.AMQP.URLs[0], "broker.example.com") {

@@ -25,8 +25,13 @@ func (c *Config) readFile(path string, body []byte) error {
 	var problems []error
 	for _, section := range file.Sections() {
 		for _, key := range section.Keys() {
-			if err := c.apply(section.Name(), key.Name(), key.Value()); err != nil {
-				problems = append(problems, fmt.Errorf("%s:%d: %w", path, lineOf(body, section.Name(), key.Name()), err))
+			number, hasValue := lineOf(body, section.Name(), key.Name())
+			err := fmt.Errorf("[%s] %s has no value", section.Name(), key.Name())
+			if hasValue {
+				err = c.apply(section.Name(), key.Name(), key.Value())
+			}
+			if err != nil {
+				problems = append(problems, fmt.Errorf("%s:%d: %w", path, number, err))
 			}
 		}
 	}
@@ -76,20 +81,20 @@ func (c *Config) apply(section, key, value string) error {
 	return nil
 }
 
-// lineOf finds the line of a key, counted from 1: the ini library does not tell.
-func lineOf(body []byte, section, key string) int {
+// lineOf finds the line of a key, counted from 1, and whether it has anything
+// that could separate it from a value: the ini library tells neither.
+func lineOf(body []byte, section, key string) (number int, hasValue bool) {
 	in := ini.DefaultSection
-	number := 0
 	for line := range strings.Lines(string(body)) {
 		number++
 		line = strings.TrimSpace(line)
 		if name, ok := strings.CutPrefix(line, "["); ok {
 			in, _, _ = strings.Cut(name, "]")
 		}
-		name, _, _ := strings.Cut(strings.Replace(line, ":", "=", 1), "=")
+		name, _, found := strings.Cut(strings.Replace(line, ":", "=", 1), "=")
 		if in == section && strings.TrimSpace(name) == key {
-			return number
+			return number, found
 		}
 	}
-	return number
+	return number, true // written in a way that is not understood here
 }

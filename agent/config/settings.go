@@ -22,8 +22,8 @@ type setting struct {
 // that mean nothing here are accepted, so that its file is read unchanged.
 func settings() []setting {
 	return []setting{
-		{"rabbitmq", "host", "", func(c *Config, v string) error { c.broker.host = v; return nil }},
-		{"rabbitmq", "port", "", func(c *Config, v string) error { c.broker.port = v; return port(v) }},
+		{"rabbitmq", "host", "", func(c *Config, v string) error { return host(&c.broker.host, v) }},
+		{"rabbitmq", "port", "", func(c *Config, v string) error { return port(&c.broker.port, v) }},
 		{"rabbitmq", "username", "", func(c *Config, v string) error { c.broker.username = v; return nil }},
 		{"rabbitmq", "password", "", func(c *Config, v string) error { c.broker.password = v; return nil }},
 		{"rabbitmq", "vhost", "", func(c *Config, v string) error { c.broker.vhost = v; return nil }},
@@ -38,12 +38,12 @@ func settings() []setting {
 		{"network", "intranet_ips", "", func(c *Config, v string) error { c.Network.Intranet = list(v); return nil }},
 		{"network", "public_ip_services", "", func(c *Config, v string) error { c.Network.Echo = list(v); return nil }},
 
-		{"appliance", "hostname", "hostname", func(c *Config, v string) error { c.Appliance.Hostname = v; return hostname(v) }},
+		{"appliance", "hostname", "hostname", func(c *Config, v string) error { return hostname(&c.Appliance.Hostname, v) }},
 		{"appliance", "ntp", "ntp", func(c *Config, v string) error { c.Appliance.NTP = list(v); return nil }},
 		{"appliance", "watchdog", "watchdog", func(c *Config, v string) error { return toggle(&c.Appliance.Watchdog, v) }},
 
-		{"common", "log_directory", "", func(c *Config, v string) error { c.Log.Directory = v; return nil }},
-		{"common", "log_level", "log", func(c *Config, v string) error { c.Log.Level = strings.ToLower(v); return level(v) }},
+		{"common", "log_directory", "", ignored},
+		{"common", "log_level", "log", func(c *Config, v string) error { return level(&c.Log.Level, v) }},
 
 		{"terminal", "post_slot", "", ignored},
 		{"service", "backend", "", ignored},
@@ -73,9 +73,22 @@ func find(section, key string) *setting {
 
 func ignored(*Config, string) error { return nil }
 
-func port(v string) error {
+func port(p *string, v string) error {
 	var n int
-	return whole(&n, v, 1, 65535)
+	if err := whole(&n, v, 1, 65535); err != nil {
+		return err
+	}
+	*p = v
+	return nil
+}
+
+// host takes a name or an address, with or without brackets.
+func host(p *string, v string) error {
+	if v == "" || strings.ContainsAny(v, " \t/@?#%\"<>\\^`{|}") {
+		return fmt.Errorf("%q is not a host name or address", v)
+	}
+	*p = v
+	return nil
 }
 
 func whole(p *int, v string, least, most int) error {
@@ -112,17 +125,19 @@ func toggle(p *bool, v string) error {
 	return nil
 }
 
-func level(v string) error {
+func level(p *string, v string) error {
 	if !slices.Contains([]string{"debug", "info", "warn", "error"}, strings.ToLower(v)) {
 		return fmt.Errorf("%q is not debug, info, warn or error", v)
 	}
+	*p = strings.ToLower(v)
 	return nil
 }
 
-func hostname(v string) error {
+func hostname(p *string, v string) error {
 	if v == "" || len(v) > 63 || strings.Trim(v, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-") != "" {
 		return fmt.Errorf("%q is not a host name of letters, digits and hyphens", v)
 	}
+	*p = v
 	return nil
 }
 
