@@ -33,8 +33,8 @@ var httpInfo = command.Info{
 
 const (
 	userAgent = "natrix"
-	maxBody   = 256 << 20 // bytes read of one body: a test is not a download
-	maxKept   = 1 << 20   // bytes of a body that are kept in the result
+	maxBody   = 64 << 20  // bytes read of one body: a test is not a download
+	maxKept   = 256 << 10 // bytes of a body that are kept in the result
 )
 
 // HTTPParams are the parameters of a request.
@@ -52,7 +52,7 @@ type HTTPParams struct {
 	DNS            string // name servers, separated by commas; "" is the system's
 	Version        string // "1.1", or "" for what the server agrees to
 	SaveHeader     bool   // keep the response's header in the result
-	SaveBody       bool   // keep the response's body in the result
+	SaveBody       bool   // keep the first 256 KiB of the response's body in the result
 }
 
 // DefaultHTTP has the original's limits.
@@ -78,7 +78,7 @@ func (p *HTTPParams) Flags(f *command.Flags) {
 	f.Text(&p.DNS, "dns-servers", "", "name servers to resolve with, separated by commas")
 	f.Custom((*versionValue)(&p.Version), "http-version", "", "1.1 or 2; default: what the server agrees to", "prototol")
 	f.Switch(&p.SaveHeader, "save-response-header", "", "keep the response's header")
-	f.Switch(&p.SaveBody, "save-response-body", "", "keep the response's body")
+	f.Switch(&p.SaveBody, "save-response-body", "", "keep the response's body, at most 256 KiB of it")
 	f.Text(&ignored, "dns-cache-timeout", "", "accepted; names are looked up for each request")
 	f.Text(&ignored, "fresh-connect", "", "accepted; each request has its own connection")
 	f.Lookup("fresh-connect").NoOptDefVal = "true"
@@ -181,10 +181,10 @@ type HTTPResult struct {
 	Phases         Phases // of all requests together
 	HeaderSize     int    // bytes of the last response's header
 	Upload         int64  // bytes of body sent
-	Download       int64  // bytes of body received with the last response
+	Download       int64  // bytes of body received with the last response, which is read up to 64 MiB
 	TLS            *tls.ConnectionState
 	Header         string // of the last response; "" if it was not asked for
-	Body           []byte // likewise, at most 1 MiB
+	Body           []byte // likewise, at most 256 KiB
 }
 
 // Phases are libcurl's, each from the end of the one before: together they are
@@ -304,7 +304,10 @@ func (e *exchange) once(ctx context.Context, u *url.URL, trusted bool, r *HTTPRe
 		return nil, httpError(ctx, c.read(), err)
 	}
 	defer response.Body.Close()
-	kept := &limited{room: maxKept}
+	kept := new(limited)
+	if e.params.SaveBody {
+		kept.room = maxKept
+	}
 	n, err := io.Copy(kept, io.LimitReader(response.Body, maxBody))
 	c.mark(&c.end)
 	if err != nil {
@@ -320,21 +323,21 @@ func (e *exchange) once(ctx context.Context, u *url.URL, trusted bool, r *HTTPRe
 	if e.params.SaveHeader {
 		r.Header = header
 	}
-	if e.params.SaveBody {
-		r.Body = kept.Bytes()
-	}
+	r.Body = kept.buf.Bytes()
 	return response, nil
 }
 
-// limited keeps what fits and takes everything.
+// limited keeps what fits and takes everything. The buffer is a field with a
+// name: its ReadFrom would have io.Copy go round Write.
 type limited struct {
-	bytes.Buffer
-	room int
+	buf  bytes.Buffer
+	room int // bytes that still fit
 }
 
 func (l *limited) Write(b []byte) (int, error) {
-	l.Buffer.Write(b[:min(len(b), l.room-l.Len())])
-	return len(b), nil
+	n, err := l.buf.Write(b[:min(len(b), l.room)])
+	l.room -= n
+	return len(b), err
 }
 
 func (e *exchange) request(ctx context.Context, u *url.URL, trusted bool) (*http.Request, error) {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -245,6 +246,49 @@ func TestHTTPReachesTheAddressThatAnswers(t *testing.T) {
 	r, body := run(t, New(), "http", "http://www.example.com:"+port(s), params)
 	if r.Err != nil || !strings.Contains(body, `"remote_ip":"127.0.0.1"`) {
 		t.Errorf("got %v, %s", r.Err, body)
+	}
+}
+
+func TestHTTPKeepsTheBeginningOfALongBody(t *testing.T) {
+	chunk := make([]byte, 64<<10)
+	sent := func(size int) string {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			for range size / len(chunk) {
+				if _, err := w.Write(chunk); err != nil {
+					return
+				}
+			}
+		}))
+		t.Cleanup(s.Close)
+		return s.URL
+	}
+	long, endless := sent(16<<20), sent(2*maxBody)
+	for _, test := range []struct {
+		name, url  string
+		save       bool
+		read, kept int
+	}{
+		{"long", long, true, 16 << 20, maxKept},
+		{"long, not kept", long, false, 16 << 20, 0},
+		{"longer than is read", endless, true, maxBody, maxKept},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			params := DefaultHTTP()
+			params.SaveBody = test.save
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			r, err := New().HTTP(t.Context(), test.url, params)
+			runtime.ReadMemStats(&after)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r.Download != int64(test.read) || len(r.Body) != test.kept {
+				t.Errorf("read %d bytes, kept %d, want %d, %d", r.Download, len(r.Body), test.read, test.kept)
+			}
+			if got := after.TotalAlloc - before.TotalAlloc; got > 4<<20 {
+				t.Errorf("took %d bytes of memory for a body of %d", got, r.Download)
+			}
+		})
 	}
 }
 
