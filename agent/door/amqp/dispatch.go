@@ -3,7 +3,9 @@ package amqp
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -111,30 +113,55 @@ func (m Message) Answers(command []byte) bool {
 	return asked.UUID != nil && string(asked.UUID) == string(answer.Command.UUID) && string(asked.Generated) == string(answer.Stamp.Generated)
 }
 
-// Watch yields what comes on the queues until ctx ends or the connection is lost.
+// Watch yields what comes on the queues. The channel is closed when the
+// connection is lost or a queue is deleted, or when ctx ends.
 func (d *Dispatcher) Watch(ctx context.Context, queues ...string) (<-chan Message, error) {
 	messages := make(chan Message)
+	ctx, cancel := context.WithCancel(ctx)
+	var consumers sync.WaitGroup
 	for _, queue := range queues {
 		deliveries, err := d.channel.Consume(queue, "", false, false, false, false, nil)
 		if err != nil {
+			cancel()
 			return nil, fmt.Errorf("consume %s: %w", queue, err)
 		}
-		go func() {
-			for delivery := range deliveries {
-				select {
-				case messages <- Message{queue, delivery.Body, delivery}:
-				case <-ctx.Done():
-					return
-				}
-			}
-		}()
+		consumers.Go(func() {
+			defer cancel() // one that ends ends all: half a view misleads
+			pass(ctx, queue, deliveries, messages)
+		})
 	}
+	go func() {
+		consumers.Wait()
+		cancel()
+		close(messages)
+	}()
 	return messages, nil
 }
 
+// pass hands on what a queue delivers until that or ctx ends.
+func pass(ctx context.Context, queue string, from <-chan amqp091.Delivery, to chan<- Message) {
+	for {
+		select {
+		case delivery, open := <-from:
+			if !open {
+				return
+			}
+			select {
+			case to <- Message{queue, delivery.Body, delivery}:
+			case <-ctx.Done():
+				return
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// ErrWatch is why there is nothing more to see.
+var ErrWatch = errors.New("connection lost, or a queue deleted")
+
 // Ask sends a command and waits for its response.
 func (d *Dispatcher) Ask(ctx context.Context, terminal string, body []byte) ([]byte, error) {
-	lost := d.conn.NotifyClose(make(chan *amqp091.Error, 1))
 	messages, err := d.Watch(ctx, ResponseQueue)
 	if err != nil {
 		return nil, err
@@ -142,16 +169,13 @@ func (d *Dispatcher) Ask(ctx context.Context, terminal string, body []byte) ([]b
 	if err := d.Send(ctx, terminal, body); err != nil {
 		return nil, err
 	}
-	for {
-		select {
-		case m := <-messages:
-			if m.Answers(body) {
-				return m.Body, m.Take()
-			}
-		case err := <-lost:
-			return nil, fmt.Errorf("connection lost: %w", err)
-		case <-ctx.Done():
-			return nil, fmt.Errorf("no response from %s: %w", terminal, ctx.Err())
+	for m := range messages {
+		if m.Answers(body) {
+			return m.Body, m.Take()
 		}
 	}
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("no response from %s: %w", terminal, ctx.Err())
+	}
+	return nil, ErrWatch
 }

@@ -94,6 +94,8 @@ func (p *publisher) publish(ctx context.Context, queue string, body []byte) erro
 	switch {
 	case err != nil:
 		return fmt.Errorf("publish to %s: no confirm: %w", queue, err)
+	case !ok && p.channel.IsClosed():
+		return fmt.Errorf("publish to %s: %w", queue, amqp091.ErrClosed)
 	case !ok:
 		return fmt.Errorf("publish to %s: %w", queue, errRefused)
 	case p.returned(id):

@@ -26,7 +26,9 @@ type session struct {
 	conn      *amqp091.Connection
 	commands  *amqp091.Channel // consumes; a channel that also published would be throttled with the publishers
 	publisher *publisher
+	cancels   chan string     // consumers that the broker cancelled, by tag
 	group     *errgroup.Group // every goroutine that ends with the session
+	answering sync.WaitGroup  // responses on their way
 
 	mu        sync.Mutex
 	consumers map[string]netif.Link // by terminal id, which is also the consumer's tag; changed by consume alone
@@ -35,12 +37,11 @@ type session struct {
 	outlive func(func(context.Context))
 }
 
-// session connects and works until the connection or ctx ends, and says
-// whether it got so far as to consume.
-func (w *Worker) session(ctx context.Context, broker string) (opened bool, err error) {
+// session connects and works until the connection or ctx ends.
+func (w *Worker) session(ctx context.Context, broker string) error {
 	s, err := w.connect(ctx, broker)
 	if err != nil {
-		return false, err
+		return err
 	}
 	w.Log.Info("connected", "broker", config.Redact(broker))
 
@@ -48,13 +49,16 @@ func (w *Worker) session(ctx context.Context, broker string) (opened bool, err e
 	group, inner := errgroup.WithContext(ctx)
 	s.group = group
 	s.group.Go(func() error { return s.guard(inner) })
-	s.group.Go(func() error { return s.consume(inner, func() { opened = true }) })
+	s.group.Go(func() error { return s.consume(inner) })
 	s.group.Go(func() error { return s.sweep(inner) })
 	for _, r := range w.Reports {
 		s.group.Go(func() error { return s.report(inner, r) })
 	}
 	err = s.group.Wait()
-	return opened, err
+	if refused(err, amqp091.NotImplemented) && !w.apart {
+		w.apart = true // quorum queues, and brokers without global prefetch
+	}
+	return err
 }
 
 // connect opens the connection and its channels, and sees to the queues.
@@ -86,9 +90,10 @@ func (s *session) guard(ctx context.Context) error {
 		err = lost("channel for commands", e)
 	case e := <-results:
 		err = lost("channel for results", e)
-	case id := <-s.commands.NotifyCancel(make(chan string, 64)):
+	case id := <-s.cancels:
 		return fmt.Errorf("queue %s was deleted", RequestQueue(id))
 	case <-ctx.Done():
+		s.settle(time.Second)
 		return nil
 	}
 	select {
@@ -96,6 +101,20 @@ func (s *session) guard(ctx context.Context) error {
 		return lost("connection", e)
 	default:
 		return err
+	}
+}
+
+// settle waits until the responses that are on their way have arrived, at most
+// for the time given.
+func (s *session) settle(most time.Duration) {
+	arrived := make(chan struct{})
+	go func() { // ends with the connection at the latest
+		s.answering.Wait()
+		close(arrived)
+	}()
+	select {
+	case <-arrived:
+	case <-time.After(most):
 	}
 }
 
@@ -121,7 +140,10 @@ func (s *session) open() (err error) {
 	if s.commands, err = s.conn.Channel(); err != nil {
 		return fmt.Errorf("open channel: %w", err)
 	}
-	if err := s.commands.Qos(s.worker.Config.Prefetch, 0, false); err != nil {
+	// Listened to before there is anything to consume, so that nothing is
+	// missed, and with room for a cancel of every link that there can be.
+	s.cancels = s.commands.NotifyCancel(make(chan string, 1024))
+	if err := s.commands.Qos(s.worker.Config.Prefetch, 0, !s.worker.apart); err != nil {
 		return fmt.Errorf("set prefetch: %w", err)
 	}
 	return nil
@@ -139,11 +161,9 @@ func (s *session) publish(ctx context.Context, queue string, body []byte) error 
 	return err
 }
 
-// consume has a consumer for each link, as links come and go. opened is called
-// once the first ones are there.
-func (s *session) consume(ctx context.Context, opened func()) error {
+// consume has a consumer for each link, as links come and go.
+func (s *session) consume(ctx context.Context) error {
 	first := sync.OnceFunc(func() {
-		opened()
 		if s.worker.Opened != nil {
 			s.worker.Opened()
 		}
@@ -225,15 +245,24 @@ func (s *session) serve(ctx context.Context, id string, deliveries <-chan amqp09
 
 // report publishes one kind of report until ctx ends, a little more often than
 // it must, so that the terminals of a fleet do not report in the same second.
+// A report that the broker does not take is not worth the session.
 func (s *session) report(ctx context.Context, r Report) error {
 	for {
+		begin := time.Now()
 		body, err := r.Make(ctx)
-		if err != nil {
-			s.worker.Log.Error("no report", "queue", r.Queue, "err", err)
-		} else if err := s.publish(ctx, r.Queue, body); err != nil {
-			return fmt.Errorf("publish report: %w", err)
+		if ctx.Err() != nil {
+			return nil
 		}
-		if sleep(ctx, r.Every-rand.N(r.Every/10+1)) != nil {
+		if err == nil {
+			err = s.publish(ctx, r.Queue, body)
+		}
+		switch {
+		case errors.Is(err, amqp091.ErrClosed):
+			return fmt.Errorf("publish report: %w", err)
+		case err != nil && ctx.Err() == nil:
+			s.worker.Log.Warn("no report", "queue", r.Queue, "err", err)
+		}
+		if sleep(ctx, r.Every-rand.N(r.Every/10+1)-time.Since(begin)) != nil {
 			return nil
 		}
 	}
@@ -241,8 +270,13 @@ func (s *session) report(ctx context.Context, r Report) error {
 
 // Dial connects to a broker. The name tells the broker's operator who this is.
 func Dial(ctx context.Context, broker, name string) (*amqp091.Connection, error) {
+	if _, err := amqp091.ParseURI(broker); err != nil {
+		// What is wrong with it is not said: the URL holds a password.
+		return nil, errors.New("not a broker's URL such as amqp://user:password@host:5672/vhost")
+	}
 	properties := amqp091.NewConnectionProperties()
 	properties.SetClientConnectionName(name)
+	cut := func() bool { return true }
 	conn, err := amqp091.DialConfig(broker, amqp091.Config{
 		Heartbeat:  heartbeat,
 		Properties: properties,
@@ -252,10 +286,15 @@ func Dial(ctx context.Context, broker, name string) (*amqp091.Connection, error)
 			if err != nil {
 				return nil, err
 			}
+			cut = context.AfterFunc(ctx, func() { conn.Close() })
 			// Bounds TLS and the AMQP handshake; the library lifts it after them.
 			return conn, conn.SetDeadline(time.Now().Add(dialTimeout))
 		},
 	})
+	cut()
+	if ctx.Err() != nil {
+		err = ctx.Err()
+	}
 	if err != nil {
 		return nil, fmt.Errorf("connect: %w", explain(err, broker))
 	}

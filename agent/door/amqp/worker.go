@@ -50,6 +50,7 @@ type Worker struct {
 
 	slots   chan struct{} // one for each command that may run
 	running sync.WaitGroup
+	apart   bool // the broker counts the prefetch for each consumer alone: a session learns it and tells the next
 }
 
 // Run consumes until ctx ends, and then returns nil once every command it
@@ -62,11 +63,12 @@ func (w *Worker) Run(ctx context.Context) error {
 	pause := backoff{least: time.Second, most: time.Minute}
 	for try := 0; ctx.Err() == nil; try++ {
 		broker := w.Config.URLs[try%len(w.Config.URLs)]
-		opened, err := w.session(ctx, broker)
+		begin := time.Now()
+		err := w.session(ctx, broker)
 		if ctx.Err() != nil {
 			return nil
 		}
-		if opened {
+		if time.Since(begin) > pause.most { // a session that ends at once is no recovery
 			pause.reset()
 		}
 		wait := pause.next()
@@ -125,13 +127,25 @@ func (s *session) handle(ctx context.Context, link netif.Link, d amqp091.Deliver
 	if body == nil {
 		return nil // cut short: not acknowledged, the broker delivers it again
 	}
-	if err := sleep(ctx, s.worker.Config.ReplyDelay-time.Since(cmd.Received)); err != nil {
-		return nil
-	}
-	if err := s.publish(ctx, ResponseQueue, body); err != nil {
+	if err := s.answer(ctx, cmd, body, d); err != nil {
 		return err
 	}
 	entry.Delivered()
+	return nil
+}
+
+// answer publishes a response and acknowledges the command that it answers.
+func (s *session) answer(ctx context.Context, cmd command.Command, body []byte, d amqp091.Delivery) error {
+	if sleep(ctx, s.worker.Config.ReplyDelay-time.Since(cmd.Received)) != nil {
+		return nil
+	}
+	// From here on the end of the worker waits: what is published but not
+	// acknowledged would be run again by the next one.
+	s.answering.Add(1)
+	defer s.answering.Done()
+	if err := s.publish(context.WithoutCancel(ctx), ResponseQueue, body); err != nil {
+		return err
+	}
 	return d.Ack(false)
 }
 
@@ -143,7 +157,7 @@ func (s *session) result(ctx context.Context, cmd command.Command) (*spool.Entry
 		if mine {
 			s.outlive(func(lifetime context.Context) { entry.Finish(s.run(ctx, lifetime, cmd)) })
 		} else {
-			s.worker.Log.Info("delivered again", "cmd", cmd.Name, "dst", cmd.Destination, "id", cmd.Key())
+			s.worker.Log.Info("delivered again", "cmd", cmd.Name, "dst", cmd.Target(), "id", cmd.Key())
 		}
 		body, err := entry.Wait(ctx)
 		if body != nil || err != nil || ctx.Err() != nil {
@@ -168,7 +182,7 @@ func (s *session) run(ctx, lifetime context.Context, cmd command.Command) []byte
 	if lifetime.Err() != nil {
 		return nil
 	}
-	w.Log.Info("done", "cmd", cmd.Name, "dst", cmd.Destination, "link", cmd.Link, "took", result.Answered.Sub(result.Sent).Round(time.Microsecond), "err", result.Err)
+	w.Log.Info("done", "cmd", cmd.Name, "dst", cmd.Target(), "link", cmd.Link, "took", result.Answered.Sub(result.Sent).Round(time.Microsecond), "err", result.Err)
 	return command.Encode(result)
 }
 
@@ -178,9 +192,7 @@ func (s *session) run(ctx, lifetime context.Context, cmd command.Command) []byte
 func (s *session) refuse(ctx context.Context, link netif.Link, d amqp091.Delivery, cmd command.Command, err error) error {
 	s.worker.Log.Warn("not a command", "link", link.Name, "bytes", len(d.Body), "err", err)
 	if cmd.Echo != nil {
-		if err := s.publish(ctx, ResponseQueue, command.Encode(command.Fail(cmd, err))); err != nil {
-			return err
-		}
+		return s.answer(ctx, cmd, command.Encode(command.Fail(cmd, err)), d)
 	}
 	return d.Ack(false)
 }

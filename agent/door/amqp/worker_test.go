@@ -46,6 +46,17 @@ func links(changes <-chan []netif.Link, first ...netif.Link) func(context.Contex
 	}
 }
 
+// counted counts how often a session begins to follow the links: not the waits
+// of the worker for a change, which are before and between sessions.
+func counted(n *atomic.Int32, links func(context.Context) iter.Seq2[[]netif.Link, error]) func(context.Context) iter.Seq2[[]netif.Link, error] {
+	return func(ctx context.Context) iter.Seq2[[]netif.Link, error] {
+		if _, waits := ctx.Deadline(); !waits {
+			n.Add(1)
+		}
+		return links(ctx)
+	}
+}
+
 // core is a fake core, which counts.
 type core struct {
 	takes time.Duration
@@ -93,8 +104,8 @@ func start(t *testing.T, b *amqptest.Broker, w *Worker) {
 	if w.Links == nil {
 		w.Links = links(nil, link("eth0", 1))
 	}
-	opened := make(chan struct{})
-	w.Opened = sync.OnceFunc(func() { close(opened) })
+	opened := make(chan struct{}, 100)
+	w.Opened = func() { opened <- struct{}{} }
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { w.Run(ctx) })
@@ -236,7 +247,6 @@ func TestWorker(t *testing.T) {
 		if err != nil || len(paths) == 0 {
 			t.Fatal("no examples", err)
 		}
-		keys := make(map[string]bool) // examples that share uuid and time are one run to the server
 		for _, path := range paths {
 			body, err := os.ReadFile(path)
 			if err != nil {
@@ -252,18 +262,16 @@ func TestWorker(t *testing.T) {
 			if err := json.Unmarshal(body, &sent); err != nil {
 				t.Fatal(err)
 			}
-			key := fmt.Sprintf("%s %s", sent.UUID, sent.Generated)
 			if string(got.Command.UUID) != string(sent.UUID) || string(got.Command.Terminal) != string(sent.Terminal) ||
 				string(got.Stamp["server_request_generate_time"]) != string(sent.Generated) {
 				t.Errorf("%s: not echoed: %s", path, got.body)
 			}
-			if want := sent.Protocol == "performance"; !keys[key] && (got.Status == 1) != want {
+			if want := sent.Protocol == "performance"; (got.Status == 1) != want {
 				t.Errorf("%s: status %d: %s", path, got.Status, got.body)
 			}
 			if len(got.Stamp) != 5 {
 				t.Errorf("%s: stamps: %s", path, got.body)
 			}
-			keys[key] = true
 		}
 	})
 
@@ -311,15 +319,98 @@ func TestWorker(t *testing.T) {
 		s := serve(t, b)
 		s.reset()
 		c := &core{}
+		answers := make(<-chan amqp091.Delivery)
 		t.Run("first", func(t *testing.T) {
 			start(t, b, &Worker{Core: c})
-			answers := serve(t, b).consume(ResponseQueue)
-			s.ask(terminal, 1)
+			answers = s.consume(ResponseQueue)
+			for n := range 20 {
+				s.ask(terminal, n)
+			}
+			for range 20 {
+				s.next(answers)
+			}
+		}) // ends the worker at once after the last answer
+		start(t, b, &Worker{Core: c})
+		s.ask(terminal, 20)
+		if got := s.next(answers); string(got.Command.UUID) != `"u-20"` {
+			t.Errorf("answered again: %s", got.body)
+		}
+		for destination, runs := range c.runs {
+			if runs != 1 {
+				t.Errorf("%s was run %d times", destination, runs)
+			}
+		}
+		s.waitQueue(RequestQueue(terminal), func(q amqp091.Queue) bool { return q.Messages == 0 })
+	})
+
+	t.Run("prefetch is of all links together", func(t *testing.T) {
+		s := serve(t, b)
+		s.reset()
+		c := &core{takes: 2 * time.Second}
+		start(t, b, &Worker{Core: c, Links: links(nil, link("eth0", 1), link("eth1", 2))})
+		for n := range 12 {
+			s.ask(terminal, n)
+			s.ask("020000000002", 100+n)
+		}
+		left := 0
+		for _, id := range []string{terminal, "020000000002"} {
+			s.waitQueue(RequestQueue(id), func(q amqp091.Queue) bool {
+				if q.Messages > 0 {
+					left += q.Messages
+				}
+				return q.Messages > 0
+			})
+		}
+		if left != 24-8 {
+			t.Errorf("%d commands wait in the queues, want all but 8", left)
+		}
+	})
+
+	t.Run("a report that is refused does not end the session", func(t *testing.T) {
+		s := serve(t, b)
+		s.reset()
+		full := amqp091.Table{"x-max-length": int32(1), "x-overflow": "reject-publish"}
+		if _, err := s.QueueDeclare(BasicQueue, true, false, false, false, full); err != nil {
+			t.Fatal(err)
+		}
+		var sessions atomic.Int32
+		w := &Worker{Core: &core{}, Links: counted(&sessions, links(nil, link("eth0", 1))), Reports: []Report{{BasicQueue, 20 * time.Millisecond, func(context.Context) ([]byte, error) { return []byte("{}"), nil }}}}
+		start(t, b, w)
+		s.waitQueue(BasicQueue, func(q amqp091.Queue) bool { return q.Messages == 1 })
+		answers := s.consume(ResponseQueue)
+		for n := range 10 {
+			s.ask(terminal, n)
 			s.next(answers)
-		})
-		q, err := s.QueueDeclarePassive(RequestQueue(terminal), true, false, false, false, nil)
-		if err != nil || q.Messages != 0 {
-			t.Errorf("left in the queue: %d, %v", q.Messages, err)
+			time.Sleep(30 * time.Millisecond)
+		}
+		s.waitQueue(RequestQueue(terminal), func(q amqp091.Queue) bool { return q.Consumers == 1 })
+		if n := sessions.Load(); n != 1 {
+			t.Errorf("%d sessions, want one", n)
+		}
+	})
+
+	t.Run("watching ends with the broker's queue", func(t *testing.T) {
+		s := serve(t, b)
+		s.reset()
+		d, err := NewDispatcher(t.Context(), b.URL("127.0.0.1"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer d.Close()
+		messages, err := d.Watch(t.Context(), ResponseQueue, BasicQueue)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.QueueDelete(BasicQueue, false, false, false); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case _, open := <-messages:
+			if open {
+				t.Error("a message from nowhere")
+			}
+		case <-time.After(10 * time.Second):
+			t.Error("the watcher was not told")
 		}
 	})
 
@@ -398,8 +489,10 @@ func TestWorker(t *testing.T) {
 		for bad, want := range map[string]string{
 			strings.Replace(good, ":natrix@", ":wrong@", 1): "check user name and password",
 			strings.Replace(good, "%2Fnatrix", "natrix", 1): "different ones",
+			"amqp://natrix:secret@127.0.0.1:port/":          "not a broker's URL",
 		} {
-			if _, err := Dial(t.Context(), bad, "test"); err == nil || !strings.Contains(err.Error(), want) {
+			_, err := Dial(t.Context(), bad, "test")
+			if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret") {
 				t.Errorf("got %v, want %q", err, want)
 			}
 		}
