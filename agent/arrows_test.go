@@ -78,6 +78,9 @@ func TestArrows(t *testing.T) {
 
 // points reports whether a package may import another.
 func points(from, to string) bool {
+	if strings.HasPrefix(from, "agent/door/") && (to == "agent/probe" || to == "agent/report") {
+		return false // doors see the core as a command.Set, and pages as documents
+	}
 	if parts(from, to) || strings.HasPrefix(to, sideways[from]) && sideways[from] != "" {
 		return true
 	}
@@ -115,6 +118,8 @@ func TestArrowsWouldTurnRound(t *testing.T) {
 		{"agent/door/shell", "agent/door/cli", true},
 		{"agent/probe", "agent/packet", true},
 		{"agent/door/cli", "agent/door/shell", false},
+		{"agent/door/cli", "agent/probe", false},
+		{"agent/door/shell", "agent/lease", true},
 		{"agent/door/amqp", "agent/door/cli", false},
 		{"agent/probe", "agent/door/amqp", false},
 		{"agent/probe", "agent/report", false},

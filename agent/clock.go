@@ -15,7 +15,8 @@ import (
 var floor = time.Date(2026, time.January, 1, 0, 0, 0, 0, time.UTC)
 
 // waitForClock returns once the wall clock is past floor: a board without a
-// clock of its own starts in 1970, and what it stamped then would be wrong for ever.
+// clock of its own starts in 1970, and what it stamped then would be wrong for
+// ever. It returns nil if ctx ends first.
 func waitForClock(ctx context.Context, log *slog.Logger) error {
 	if time.Now().After(floor) {
 		return nil
@@ -37,5 +38,5 @@ func waitForClock(ctx context.Context, log *slog.Logger) error {
 	if _, err := timer.Read(make([]byte, 8)); err != nil && ctx.Err() == nil {
 		return fmt.Errorf("wait for the clock: %w", err)
 	}
-	return ctx.Err()
+	return nil
 }

@@ -3,8 +3,11 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"fmt"
+	"os"
 
 	"github.com/natrix-os/natrix/agent"
+	"github.com/natrix-os/natrix/agent/appliance"
 	"github.com/natrix-os/natrix/agent/command"
 	"github.com/natrix-os/natrix/agent/config"
 	"github.com/natrix-os/natrix/agent/door/amqp"
@@ -16,21 +19,14 @@ import (
 // checkCommand prints what the terminal knows about itself.
 func checkCommand(prober *probe.Prober) *cobra.Command {
 	return cli.Check(func(ctx context.Context, kind string) (command.Data, error) {
-		c, err := config.Load(config.File, "")
-		if err != nil && !config.Missing(err) {
-			return nil, err
-		}
-		return check(ctx, c.Network, prober, kind)
+		return check(ctx, machineConfig().Network, prober, kind)
 	})
 }
 
 // reportCommand sends a report to the server.
 func reportCommand(prober *probe.Prober) *cobra.Command {
 	return cli.ReportCommand(func(ctx context.Context, kind string) ([]byte, error) {
-		c, err := config.Load(config.File, "")
-		if err != nil {
-			return nil, err
-		}
+		c := machineConfig()
 		document, err := check(ctx, c.Network, prober, kind)
 		if err != nil {
 			return nil, err
@@ -42,6 +38,20 @@ func reportCommand(prober *probe.Prober) *cobra.Command {
 		queue := map[string]string{"basic": amqp.BasicQueue, "advance": amqp.AdvanceQueue}[kind]
 		return body, amqp.Publish(ctx, c.AMQP, queue, body)
 	})
+}
+
+// machineConfig is the configuration of the terminal that this machine is: that
+// of its agent. What is wrong with it is told, and the rest used.
+func machineConfig() config.Config {
+	cmdline := ""
+	if (appliance.Client{Path: appliance.Socket}).Present() {
+		cmdline = kernel
+	}
+	c, err := config.Load(config.File, cmdline)
+	if err != nil && !config.Missing(err) {
+		fmt.Fprintln(os.Stderr, "natrix:", err)
+	}
+	return c
 }
 
 // check makes a document. What could not be found out is a gap in it, not an error.

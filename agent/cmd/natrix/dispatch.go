@@ -10,13 +10,14 @@ import (
 	"time"
 
 	"github.com/natrix-os/natrix/agent/door/amqp"
+	"github.com/natrix-os/natrix/agent/door/cli"
 	"github.com/spf13/cobra"
 )
 
 // dispatchOptions are the options of natrix dispatch.
 type dispatchOptions struct {
 	broker, terminal, file string
-	params                 map[string]string
+	params                 []string
 	renew, watch           bool
 	timeout                time.Duration
 }
@@ -40,14 +41,23 @@ func dispatchCommand() *cobra.Command {
 	f.StringVar(&o.terminal, "terminal", "", "MAC address of the terminal's link: 12 hex digits, separators do not matter")
 	f.StringVar(&o.file, "file", "", "send the message in this file as it is")
 	f.BoolVar(&o.renew, "renew", false, "give the message of --file a new uuid and time: a terminal does not run the same one twice")
-	f.StringToStringVar(&o.params, "param", nil, "parameter of the command, name=value; may be repeated")
+	f.StringArrayVar(&o.params, "param", nil, "parameter of the command, name=value; may be repeated")
 	f.BoolVar(&o.watch, "watch", false, "print responses and reports as they come")
 	f.DurationVar(&o.timeout, "timeout", 5*time.Minute, "how long to wait for the response")
-	cmd.MarkFlagRequired("broker")
 	return cmd
 }
 
 func (o *dispatchOptions) run(cmd *cobra.Command, args []string) error {
+	if o.broker == "" {
+		return cli.Usage(errors.New("--broker is missing"))
+	}
+	var body []byte
+	var err error
+	if !o.watch {
+		if body, err = o.message(args); err != nil {
+			return err
+		}
+	}
 	ctx := cmd.Context()
 	d, err := amqp.NewDispatcher(ctx, o.broker)
 	if err != nil {
@@ -57,18 +67,25 @@ func (o *dispatchOptions) run(cmd *cobra.Command, args []string) error {
 	if o.watch {
 		return o.print(ctx, cmd, d)
 	}
-	body, err := o.message(args)
-	if err != nil {
-		return err
-	}
 	ctx, cancel := context.WithTimeout(ctx, o.timeout)
 	defer cancel()
 	answer, err := d.Ask(ctx, o.terminal, body)
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s\n", answer)
-	return err
+	if _, err := fmt.Fprintf(cmd.OutOrStdout(), "%s\n", answer); err != nil {
+		return err
+	}
+	return failed(answer)
+}
+
+// failed is cli.ErrProbe for a response that says so.
+func failed(answer []byte) error {
+	var response struct{ Status int }
+	if err := json.Unmarshal(answer, &response); err != nil || response.Status != 0 {
+		return cli.ErrProbe
+	}
+	return nil
 }
 
 func (o *dispatchOptions) print(ctx context.Context, cmd *cobra.Command, d *amqp.Dispatcher) error {
@@ -76,30 +93,33 @@ func (o *dispatchOptions) print(ctx context.Context, cmd *cobra.Command, d *amqp
 	if err != nil {
 		return err
 	}
-	for {
-		select {
-		case m := <-messages:
-			fmt.Fprintf(cmd.OutOrStdout(), "%s %s\n", m.Queue, m.Body)
-		case <-ctx.Done():
-			return nil
-		}
+	for m := range messages {
+		fmt.Fprintf(cmd.OutOrStdout(), "%s %s\n", m.Queue, m.Body)
 	}
+	if ctx.Err() != nil {
+		return nil // told to stop
+	}
+	return amqp.ErrWatch
 }
 
 // message is what to send: a file, or what the arguments say.
 func (o *dispatchOptions) message(args []string) ([]byte, error) {
 	o.terminal = strings.ToLower(strings.NewReplacer(":", "", "-", "", ".", "").Replace(o.terminal))
 	if len(o.terminal) != 12 || strings.Trim(o.terminal, "0123456789abcdef") != "" {
-		return nil, errors.New("--terminal wants the 12 hex digits of a MAC address")
+		return nil, cli.Usage(errors.New("--terminal wants the 12 hex digits of a MAC address"))
 	}
 	if o.file != "" {
 		return o.fromFile()
 	}
 	if len(args) != 2 {
-		return nil, errors.New("want a command and a destination, or --file, or --watch")
+		return nil, cli.Usage(errors.New("want a command and a destination, or --file, or --watch"))
 	}
 	params := make(map[string]any)
-	for name, value := range o.params {
+	for _, p := range o.params {
+		name, value, found := strings.Cut(p, "=")
+		if !found {
+			return nil, cli.Usage(fmt.Errorf("--param %s is not of the form name=value", p))
+		}
 		params[name] = jsonValue(value)
 	}
 	return json.Marshal(amqp.NewRequest(o.terminal, args[0], args[1], params))

@@ -37,20 +37,19 @@ func main() {
 
 // tree is the command line.
 func tree(prober *probe.Prober) *cobra.Command {
-	root := prompt(prober)
-	root.AddCommand(agentCommand(), networkCommand(), shellCommand(prober), mtrCommand())
-	return root
+	return prompt(prober, agentCommand(), networkCommand(), shellCommand(prober), mtrCommand())
 }
 
-// prompt is the part of the command line that makes sense in the shell.
-func prompt(prober *probe.Prober) *cobra.Command {
-	return cli.New(command.NewSet(prober.Commands()...),
+// prompt is the part of the command line that makes sense in the shell, and
+// what is added to it.
+func prompt(prober *probe.Prober, further ...*cobra.Command) *cobra.Command {
+	return cli.New(command.NewSet(prober.Commands()...), append(further,
 		checkCommand(prober),
 		reportCommand(prober),
 		dispatchCommand(),
 		cli.Config(),
 		cli.Version(agent.Version),
-	)
+	)...)
 }
 
 // logger logs to standard error at a level named as in the configuration.

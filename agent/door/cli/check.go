@@ -46,7 +46,7 @@ func Check(page func(ctx context.Context, kind string) (command.Data, error)) *c
 		case "json":
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s\n", body)
 		default:
-			err = usage(fmt.Errorf("output %q is not document, text or json", *form))
+			err = Usage(fmt.Errorf("output %q is not document, text or json", *form))
 		}
 		return err
 	}
@@ -77,7 +77,7 @@ func ReportCommand(send func(ctx context.Context, kind string) ([]byte, error)) 
 func oneOf(words []string) cobra.PositionalArgs {
 	return func(_ *cobra.Command, args []string) error {
 		if len(args) != 1 || !slices.Contains(words, args[0]) {
-			return usage(fmt.Errorf("want one of: %s", strings.Join(words, ", ")))
+			return Usage(fmt.Errorf("want one of: %s", strings.Join(words, ", ")))
 		}
 		return nil
 	}

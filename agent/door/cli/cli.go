@@ -21,8 +21,8 @@ const (
 	ExitUsage  = 2 // the command line is wrong
 )
 
-// errProbe is a failure that has been printed as a result.
-var errProbe = errors.New("the probe failed")
+// ErrProbe is a failure that has been printed as a result.
+var ErrProbe = errors.New("the probe failed")
 
 // New is the command tree: the commands of the core, then further ones that
 // main adds.
@@ -35,22 +35,9 @@ func New(set command.Set, further ...*cobra.Command) *cobra.Command {
 		TraverseChildren: true,
 
 		SuggestionsMinimumDistance: 2,
-
-		Args: cobra.ArbitraryArgs,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				cmd.Help()
-				return usage(errors.New("which command?"))
-			}
-			err := fmt.Errorf("unknown command %q", args[0])
-			if close := cmd.SuggestionsFor(args[0]); len(close) > 0 {
-				err = fmt.Errorf("%w, did you mean %s?", err, strings.Join(close, " or "))
-			}
-			return usage(err)
-		},
 	}
 	root.Flags().BoolP("debug", "d", false, "accepted for scripts written for the original client")
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return Usage(err) })
 	root.AddGroup(&cobra.Group{ID: "probe", Title: "Probes:"})
 	for d := range set.All() {
 		if d.Name == "mtr" {
@@ -60,8 +47,38 @@ func New(set command.Set, further ...*cobra.Command) *cobra.Command {
 		root.AddCommand(probe(d))
 	}
 	root.AddCommand(further...)
-	root.SetHelpCommandGroupID("")
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	strict(root)
 	return root
+}
+
+// strict makes every mistake on the command line one that Report tells from a
+// failure, also where cobra would print the help and be content.
+func strict(cmd *cobra.Command) {
+	for _, c := range cmd.Commands() {
+		strict(c)
+	}
+	switch args := cmd.Args; {
+	case !cmd.Runnable():
+		cmd.Args = cobra.ArbitraryArgs
+		cmd.RunE = unknown
+	case args != nil:
+		cmd.Args = func(cmd *cobra.Command, words []string) error { return Usage(args(cmd, words)) }
+	}
+}
+
+// unknown is what a command that only holds others does with its arguments.
+func unknown(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		cmd.Help()
+		return Usage(errors.New("which command?"))
+	}
+	err := fmt.Errorf("unknown command %q", args[0])
+	if close := cmd.SuggestionsFor(args[0]); len(close) > 0 {
+		err = fmt.Errorf("%w, did you mean %s?", err, strings.Join(close, " or "))
+	}
+	return Usage(err)
 }
 
 // probe is a command of the core as a command of the tree.
@@ -72,12 +89,12 @@ func probe(d command.Definition) *cobra.Command {
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if d.Positional != "" {
 			if err := run.Flags.Lookup(d.Positional).Value.Set(args[0]); err != nil {
-				return usage(err)
+				return Usage(err)
 			}
 		}
 		show, known := forms[*form]
 		if !known {
-			return usage(fmt.Errorf("output %q is not document, text or json", *form))
+			return Usage(fmt.Errorf("output %q is not document, text or json", *form))
 		}
 		ctx := cmd.Context()
 		if *form == "text" {
@@ -115,7 +132,7 @@ func arguments(use string) cobra.PositionalArgs {
 	words := strings.Fields(use)
 	return func(_ *cobra.Command, args []string) error {
 		if len(args) != len(words)-1 {
-			return usage(fmt.Errorf("want: natrix %s", use))
+			return Usage(fmt.Errorf("want: natrix %s", use))
 		}
 		return nil
 	}
@@ -157,7 +174,7 @@ func script(w io.Writer, r command.Result) error {
 
 func failed(r command.Result) error {
 	if r.Err != nil {
-		return errProbe
+		return ErrProbe
 	}
 	return nil
 }
@@ -167,7 +184,13 @@ func indent(s string) string { return "  " + strings.ReplaceAll(s, "\n", "\n  ")
 // usageError is a mistake on the command line.
 type usageError struct{ error }
 
-func usage(err error) error { return usageError{err} }
+// Usage marks an error as a mistake on the command line; nil stays nil.
+func Usage(err error) error {
+	if err == nil || errors.As(err, new(usageError)) {
+		return err
+	}
+	return usageError{err}
+}
 
 // Report prints what a command of the tree returned, unless that was done, and
 // is the exit code for it.
@@ -175,7 +198,7 @@ func Report(w io.Writer, err error) int {
 	switch {
 	case err == nil:
 		return 0
-	case errors.Is(err, errProbe):
+	case errors.Is(err, ErrProbe):
 		return ExitFailed
 	}
 	fmt.Fprintf(w, "natrix: %v\n", err)

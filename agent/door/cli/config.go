@@ -30,6 +30,10 @@ func Config() *cobra.Command {
 			}
 			fmt.Fprintf(w, "commands   at most %d in hand\n", c.AMQP.Prefetch)
 			fmt.Fprintf(w, "reports    basic every %v, advance every %v\n", c.AMQP.Basic, c.AMQP.Advance)
+			if c.AMQP.ReplyDelay > 0 {
+				fmt.Fprintf(w, "answers    after %v at the earliest\n", c.AMQP.ReplyDelay)
+			}
+			fmt.Fprintf(w, "log        %s\n", c.Log.Level)
 			fmt.Fprintf(w, "internet   %q\ncorporate  %q\nintranet   %q\n", c.Network.Internet, c.Network.Corporate, c.Network.Intranet)
 			return nil
 		},

@@ -25,7 +25,7 @@ func mtr(d command.Definition) *cobra.Command {
 		}
 		show, known := mtrForms[*form]
 		if !known {
-			return usage(fmt.Errorf("output %q is not text, json or document", *form))
+			return Usage(fmt.Errorf("output %q is not text, json or document", *form))
 		}
 		asked := *report || *wide || *short || cmd.Flags().Changed("output") || cmd.Flags().Changed("report-cycles")
 		if tty, ok := terminal(cmd.OutOrStdout()); ok && !asked {

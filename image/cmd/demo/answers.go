@@ -52,7 +52,10 @@ func (d *demo) ask(ctx context.Context, m *qemu.Machine, dispatcher *amqp.Dispat
 	}
 	for len(d.reports) < 2 {
 		select {
-		case m := <-messages:
+		case m, open := <-messages:
+			if !open {
+				return amqp.ErrWatch
+			}
 			if err := keep(d.reports, m); err != nil {
 				return err
 			}
@@ -76,7 +79,10 @@ func (a *answer) exchange(ctx context.Context, dispatcher *amqp.Dispatcher, mess
 	}
 	for {
 		select {
-		case m := <-messages:
+		case m, open := <-messages:
+			if !open {
+				return amqp.ErrWatch
+			}
 			if m.Queue != amqp.ResponseQueue {
 				if err := keep(reports, m); err != nil {
 					return err
