@@ -18,11 +18,13 @@ if [ "$(id -u)" -ne 0 ]; then
 fi
 echo "installing Debian packages:$missing"
 if [ -d /run/systemd/system ]; then # a broker of the machine's own is not ours to start
+	restore() {
+		systemctl unmask --runtime --quiet rabbitmq-server epmd.socket || true
+		case $missing in *rabbitmq-server*) systemctl disable --quiet rabbitmq-server || true ;; esac
+	}
+	trap restore EXIT
+	trap 'exit 1' HUP INT TERM
 	systemctl mask --runtime --quiet rabbitmq-server epmd.socket || true
 fi
 apt-get update -qq
 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
-if [ -d /run/systemd/system ]; then
-	systemctl unmask --runtime --quiet rabbitmq-server epmd.socket || true
-	case $missing in *rabbitmq-server*) systemctl disable --quiet rabbitmq-server || true ;; esac
-fi
