@@ -153,6 +153,7 @@ func systemServers() ([]netip.AddrPort, error) {
 // ask tries each name server for its share of the time, and keeps the first
 // answer. The error is that of the last one.
 func (r *DNSResult) ask(ctx context.Context, via path, query *dns.Msg, servers []netip.AddrPort, timeout time.Duration) (err error) {
+	via = via.knowing(serverAddrs(servers)...)
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	for i, server := range servers {
@@ -216,6 +217,9 @@ func (r *DNSResult) once(ctx context.Context, via path, network string, query *d
 	conn, err := via.dial(ctx, network, server.String())
 	if err != nil {
 		return nil, timedOut(ctx, err)
+	}
+	if network == "udp" {
+		begin = time.Now() // nothing has been sent so far
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })()

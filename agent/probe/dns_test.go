@@ -1,8 +1,10 @@
 package probe
 
 import (
+	"context"
 	"errors"
 	"net"
+	"net/netip"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -191,5 +193,23 @@ func TestDNSRepeatsALostQuery(t *testing.T) {
 	}
 	if got := r.Data.(*DNSResult).Time; got > 190*time.Millisecond {
 		t.Errorf("time %v is not that of the query that was answered", got)
+	}
+}
+
+func TestDNSTakesRoutesBeforeTheClockStarts(t *testing.T) {
+	server, _ := nameServer(t, fromZone)
+	query := new(dns.Msg).SetQuestion("www.example.com.", dns.TypeA)
+	for _, network := range []string{"udp", "tcp"} {
+		r := &DNSResult{Type: "A"}
+		via := slowly().knowing(netip.MustParseAddr("127.0.0.1"))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := r.once(ctx, via, network, query, netip.MustParseAddrPort(server)); err != nil || r.Time <= 0 || r.Time > 90*time.Millisecond {
+			t.Errorf("%s: got %v, %v, want no time for the route", network, r.Time, err)
+		}
+	}
+	r := &DNSResult{Type: "A"}
+	if err := r.ask(t.Context(), slowly(), query, []netip.AddrPort{netip.MustParseAddrPort(server)}, time.Second); err != nil || r.Time > 90*time.Millisecond {
+		t.Errorf("got %v, %v, want no time for the route", r.Time, err)
 	}
 }

@@ -249,6 +249,7 @@ type exchange struct {
 
 // follow goes from one response to the next until one is not to be followed.
 func (e *exchange) follow(ctx context.Context, u *url.URL, r *HTTPResult) error {
+	e.via = e.via.asking(e.servers)
 	first := u.Host
 	for {
 		r.RedirectTime = r.Phases.Total()
@@ -292,7 +293,6 @@ func (e *exchange) redirect(response *http.Response) *url.URL {
 // its end.
 func (e *exchange) once(ctx context.Context, u *url.URL, trusted bool, r *HTTPResult) (*http.Response, error) {
 	c := new(clock)
-	c.mark(&c.begin)
 	transport := e.transport(c)
 	defer transport.CloseIdleConnections()
 	request, err := e.request(httptrace.WithClientTrace(ctx, c.trace()), u, trusted)
@@ -390,14 +390,17 @@ func (e *exchange) dial(ctx context.Context, c *clock, address string) (net.Conn
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", command.ErrURL, err)
 	}
-	addrs, err := e.via.resolve(ctx, host, e.servers)
+	c.mark(&c.begin)
+	addrs, err := e.via.lookup(ctx, host, e.servers)
 	if err != nil {
 		return nil, err
 	}
 	c.mark(&c.resolved)
+	via := e.via.knowing(addrs...)
+	c.mark(&c.dialled)
 	for _, addr := range addrs {
 		var conn net.Conn
-		if conn, err = e.via.dial(ctx, "tcp", net.JoinHostPort(addr.String(), port)); err == nil {
+		if conn, err = via.dial(ctx, "tcp", net.JoinHostPort(addr.String(), port)); err == nil {
 			c.met(conn)
 			return conn, nil
 		}
@@ -405,7 +408,7 @@ func (e *exchange) dial(ctx context.Context, c *clock, address string) (net.Conn
 	return nil, fmt.Errorf("%w: %w", command.ErrConnect, err)
 }
 
-// clock notes when the phases of one request ended, and whom it was with. The
+// clock notes when the phases of one request began and ended, and whom it was with. The
 // transport dials in a goroutine of its own, which can outlast the request.
 type clock struct {
 	mu sync.Mutex
@@ -413,7 +416,7 @@ type clock struct {
 }
 
 type marks struct {
-	begin, resolved, connected, secured, ready, first, end time.Time
+	begin, resolved, dialled, connected, secured, ready, first, end time.Time
 
 	remote, local netip.AddrPort
 }
@@ -448,7 +451,7 @@ func (c *clock) trace() *httptrace.ClientTrace {
 }
 
 func (m marks) phases() Phases {
-	p := Phases{Lookup: m.resolved.Sub(m.begin), Connect: m.connected.Sub(m.resolved), Response: m.first.Sub(m.ready), Transfer: m.end.Sub(m.first)}
+	p := Phases{Lookup: m.resolved.Sub(m.begin), Connect: m.connected.Sub(m.dialled), Response: m.first.Sub(m.ready), Transfer: m.end.Sub(m.first)}
 	if m.secured.IsZero() {
 		p.Request = m.ready.Sub(m.connected)
 	} else {
@@ -465,7 +468,7 @@ func httpError(ctx context.Context, m marks, err error) error {
 	var timeout net.Error
 	kind := command.ErrReceive
 	switch {
-	case errors.Is(err, command.ErrResolve), errors.Is(err, command.ErrUnreachable) && m.resolved.IsZero():
+	case errors.Is(err, command.ErrResolve):
 		return err
 	case ctx.Err() != nil, errors.As(err, &timeout) && timeout.Timeout():
 		kind = command.ErrTimeout

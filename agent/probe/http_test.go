@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"runtime"
 	"strings"
 	"testing"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/miekg/dns"
 	"github.com/natrix-os/natrix/agent/command"
+	"github.com/natrix-os/natrix/sysinfo/netif"
 )
 
 // seen is what a web server was asked.
@@ -174,6 +176,45 @@ func trusting(t *testing.T, s *httptest.Server, params HTTPParams, path string) 
 	return r, e.follow(t.Context(), u, r)
 }
 
+// slowly is a path whose routes take long to find.
+func slowly() path {
+	return path{spec: "any", choose: func(string, netip.Addr) (netif.Route, error) {
+		time.Sleep(100 * time.Millisecond)
+		return netif.Route{}, nil
+	}}
+}
+
+func TestHTTPTakesRoutesBeforeTheClockStarts(t *testing.T) {
+	s, _ := webServer(t)
+	s.Start()
+	names, _ := nameServer(t, loopback("127.0.0.1"))
+	u, err := webURL("http://www.example.com:" + port(s))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &HTTPResult{}
+	e := &exchange{via: slowly(), servers: []string{names}, params: DefaultHTTP(), method: "GET"}
+	if err := e.follow(t.Context(), u, r); err != nil {
+		t.Fatal(err)
+	}
+	if r.Phases.Lookup <= 0 || r.Phases.Connect <= 0 || r.Phases.Total() > 90*time.Millisecond {
+		t.Errorf("got %+v, which includes the time to find a route", r.Phases)
+	}
+}
+
+// loopback answers with loopback addresses, whatever the name.
+func loopback(addrs ...string) func(w dns.ResponseWriter, m *dns.Msg) {
+	return func(w dns.ResponseWriter, m *dns.Msg) {
+		if m.Question[0].Qtype == dns.TypeA {
+			for _, a := range addrs {
+				rr, _ := dns.NewRR(m.Question[0].Name + " 60 IN A " + a)
+				m.Answer = append(m.Answer, rr)
+			}
+		}
+		w.WriteMsg(m)
+	}
+}
+
 func TestHTTPFailures(t *testing.T) {
 	plain, _ := webServer(t)
 	plain.Start()
@@ -233,15 +274,7 @@ func TestHTTPKeepsCredentialsFromOtherHosts(t *testing.T) {
 func TestHTTPReachesTheAddressThatAnswers(t *testing.T) {
 	s, _ := webServer(t)
 	s.Start()
-	names, _ := nameServer(t, func(w dns.ResponseWriter, m *dns.Msg) {
-		if m.Question[0].Qtype == dns.TypeA {
-			for _, a := range []string{"127.0.0.2", "127.0.0.1"} {
-				rr, _ := dns.NewRR(m.Question[0].Name + " 60 IN A " + a)
-				m.Answer = append(m.Answer, rr)
-			}
-		}
-		w.WriteMsg(m)
-	})
+	names, _ := nameServer(t, loopback("127.0.0.2", "127.0.0.1"))
 	params := map[string]string{"dns_servers": names}
 	r, body := run(t, New(), "http", "http://www.example.com:"+port(s), params)
 	if r.Err != nil || !strings.Contains(body, `"remote_ip":"127.0.0.1"`) {

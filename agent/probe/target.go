@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"net/url"
@@ -59,42 +60,96 @@ func ascii(name string) (string, error) {
 type path struct {
 	spec   string // name or address of a link; "" is by route
 	family string // as in Way; "" is both
+
+	choose func(spec string, dst netip.Addr) (netif.Route, error)
+	known  map[netip.Addr]exit // never changed: copies of the path share it
+}
+
+// exit is how to dial an address, or why there is no way to.
+type exit struct {
+	dialer *net.Dialer
+	err    error
 }
 
 // pathOf is the link that the parameters name, or else that of the command.
 func pathOf(ctx context.Context, spec string) (path, error) {
 	if spec == "" {
-		return path{spec: command.LinkOf(ctx)}, nil
+		return path{spec: command.LinkOf(ctx), choose: netif.Select}, nil
 	}
 	if _, _, err := netif.Find(spec); err != nil {
 		return path{}, fmt.Errorf("%w: %w", command.ErrLink, err)
 	}
-	return path{spec: spec}, nil
+	return path{spec: spec, choose: netif.Select}, nil
 }
 
 // to is the route to an address along the path.
 func (v path) to(addr netip.Addr) (netif.Route, error) {
-	route, err := netif.Select(v.spec, addr)
+	route, err := v.choose(v.spec, addr)
 	if err != nil {
 		return route, fmt.Errorf("%w: %w", command.ErrUnreachable, err)
 	}
 	return route, nil
 }
 
+// knowing is the path with the routes to addresses taken: asking the kernel for
+// them takes longer than an answer from nearby, and is no part of any time measured.
+func (v path) knowing(addrs ...netip.Addr) path {
+	known := maps.Clone(v.known)
+	if known == nil {
+		known = make(map[netip.Addr]exit)
+	}
+	for _, a := range addrs {
+		known[a] = v.exit(a)
+	}
+	v.known = known
+	return v
+}
+
+// asking is the path with the routes to name servers taken: those given, or
+// else the system's.
+func (v path) asking(servers []string) path {
+	asked, _ := systemServers()
+	if len(servers) > 0 {
+		asked = asked[:0]
+	}
+	for _, s := range servers {
+		if server, err := netip.ParseAddrPort(s); err == nil {
+			asked = append(asked, server)
+		}
+	}
+	return v.knowing(serverAddrs(asked)...)
+}
+
+func serverAddrs(servers []netip.AddrPort) []netip.Addr {
+	var addrs []netip.Addr
+	for _, s := range servers {
+		addrs = append(addrs, s.Addr())
+	}
+	return addrs
+}
+
+func (v path) exit(addr netip.Addr) exit {
+	if known, found := v.known[addr]; found {
+		return known
+	}
+	if v.spec == "" {
+		return exit{dialer: new(net.Dialer)}
+	}
+	route, err := v.to(addr)
+	return exit{netif.Dialer(route.Link, route.Src), err}
+}
+
 // dial opens a connection along the path. The address is numeric.
 func (v path) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	if v.spec == "" {
-		return new(net.Dialer).DialContext(ctx, network, address)
-	}
 	target, err := netip.ParseAddrPort(address)
 	if err != nil {
 		return nil, err
 	}
-	route, err := v.to(target.Addr())
-	if err != nil {
-		return nil, err
+	out := v.exit(target.Addr())
+	if out.err != nil {
+		return nil, out.err
 	}
-	return netif.Dialer(route.Link, route.Src).DialContext(ctx, network, address)
+	return out.dialer.DialContext(ctx, network, address)
 }
 
 // resolver asks the system's name servers along the path, or those given.
@@ -112,9 +167,32 @@ func (v path) resolver(servers []string) *net.Resolver {
 	}}
 }
 
-// resolve is the addresses of a host that the path can reach, IPv4 first: that
-// is all the original client knew, and what its server's charts compare.
+// resolve is the addresses of a host that the path can reach, in the order of lookup.
 func (v path) resolve(ctx context.Context, host string, servers []string) ([]netip.Addr, error) {
+	found, err := v.lookup(ctx, host, servers)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := netip.ParseAddr(host); err == nil {
+		return found, nil // whoever sends to it says what is wrong with it
+	}
+	var addrs []netip.Addr
+	for _, a := range found {
+		if _, e := v.to(a); e != nil {
+			err = e
+			continue
+		}
+		addrs = append(addrs, a)
+	}
+	if len(addrs) == 0 {
+		return nil, fmt.Errorf("%s: %w", host, err)
+	}
+	return addrs, nil
+}
+
+// lookup is the addresses of a host, at least one, IPv4 first: that is all the
+// original client knew, and what its server's charts compare.
+func (v path) lookup(ctx context.Context, host string, servers []string) ([]netip.Addr, error) {
 	if addr, err := netip.ParseAddr(host); err == nil {
 		if found := only([]netip.Addr{addr}, v.family); len(found) > 0 {
 			return found, nil
@@ -131,18 +209,7 @@ func (v path) resolve(ctx context.Context, host string, servers []string) ([]net
 		return nil, errFamily(host, v.family)
 	}
 	slices.SortStableFunc(found, func(a, b netip.Addr) int { return a.BitLen() - b.BitLen() })
-	var addrs []netip.Addr
-	for _, a := range found {
-		if _, e := v.to(a); e != nil {
-			err = e
-			continue
-		}
-		addrs = append(addrs, a)
-	}
-	if len(addrs) == 0 {
-		return nil, fmt.Errorf("%s: %w", host, err)
-	}
-	return addrs, nil
+	return found, nil
 }
 
 // plain is what a resolver's error says beyond what the caller already knows.
