@@ -10,17 +10,20 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptrace"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/natrix-os/natrix/agent/command"
 	"github.com/natrix-os/natrix/agent/location"
+	"golang.org/x/net/http/httpguts"
 )
 
 var httpInfo = command.Info{
@@ -145,14 +148,7 @@ func (h *Header) Set(s string) error {
 		h.Header = make(http.Header)
 	}
 	if strings.HasPrefix(strings.TrimSpace(s), "{") {
-		var fields map[string]any
-		if err := json.Unmarshal([]byte(s), &fields); err != nil {
-			return fmt.Errorf("header is not a JSON object: %w", err)
-		}
-		for name, value := range fields {
-			h.Header.Set(name, fmt.Sprint(value))
-		}
-		return nil
+		return h.setJSON(s)
 	}
 	for line := range strings.Lines(s) {
 		if line = strings.TrimSpace(line); line == "" {
@@ -162,7 +158,51 @@ func (h *Header) Set(s string) error {
 		if !found {
 			return fmt.Errorf("header field %q is not of the form Name: value", line)
 		}
-		h.Header.Add(strings.TrimSpace(name), strings.TrimSpace(value))
+		name, value = strings.TrimSpace(name), strings.TrimSpace(value)
+		if err := validField(name, value); err != nil {
+			return err
+		}
+		h.Header.Add(name, value)
+	}
+	return nil
+}
+
+// setJSON takes the members of an object that have a text: numbers as they are
+// written, and null as if it were not there.
+func (h *Header) setJSON(s string) error {
+	var fields map[string]any
+	d := json.NewDecoder(strings.NewReader(s))
+	d.UseNumber()
+	if err := d.Decode(&fields); err != nil {
+		return fmt.Errorf("header is not a JSON object: %w", err)
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return errors.New("header is more than one JSON object")
+	}
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		switch fields[name].(type) {
+		case nil:
+			continue
+		case map[string]any, []any:
+			return fmt.Errorf("header field %q is neither text nor a number", name)
+		}
+		value := fmt.Sprint(fields[name])
+		if err := validField(name, value); err != nil {
+			return err
+		}
+		h.Header.Set(name, value)
+	}
+	return nil
+}
+
+// validField refuses what would break the request apart (RFC 9110, section 5).
+// The value is not repeated: it can be a secret.
+func validField(name, value string) error {
+	if !httpguts.ValidHeaderFieldName(name) {
+		return fmt.Errorf("%q cannot be the name of a header field", name)
+	}
+	if !httpguts.ValidHeaderFieldValue(value) || strings.EqualFold(name, "host") && !httpguts.ValidHostHeader(value) {
+		return fmt.Errorf("header field %s has a value that cannot be sent", name)
 	}
 	return nil
 }

@@ -4,12 +4,15 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"net/url"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -246,6 +249,8 @@ func TestHTTPFailures(t *testing.T) {
 		{"reply ends early", plain.URL + "/partial", nil, 18},
 		{"not HTTP", plain.URL + "/weird", nil, 8},
 		{"no such link", plain.URL, map[string]string{"interface": "no-such-link"}, 45},
+		{"bad header field", plain.URL, map[string]string{"http_header": "A B: c"}, 3},
+		{"nested header field", plain.URL, map[string]string{"http_header": `{"A": {"b": 1}}`}, 3},
 		{"unknown operation", plain.URL, map[string]string{"operation": "fetch"}, 3},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -325,8 +330,44 @@ func TestHTTPKeepsTheBeginningOfALongBody(t *testing.T) {
 	}
 }
 
+func TestHeader(t *testing.T) {
+	for _, test := range []struct {
+		given string
+		want  http.Header
+	}{
+		{`{"X-Id": 12345678901234567890, "X-Big": 10000000, "X-Real": 1.50, "X-On": true, "X-None": null, "x-text": " a "}`,
+			http.Header{"X-Id": {"12345678901234567890"}, "X-Big": {"10000000"}, "X-Real": {"1.50"}, "X-On": {"true"}, "X-Text": {" a "}}},
+		{`{}`, http.Header{}},
+		{"A: b\r\na:c:d\n\nE:", http.Header{"A": {"b", "c:d"}, "E": {""}}},
+	} {
+		var h Header
+		if err := h.Set(test.given); err != nil || !maps.EqualFunc(h.Header, test.want, slices.Equal) {
+			t.Errorf("%s: got %v, %v, want %v", test.given, h.Header, err, test.want)
+		}
+	}
+	for _, bad := range []string{
+		`{"A": {"b": 1}}`, `{"A": [1]}`, `{"A": "b"} {}`, `{"A": "b"`, `{"A B": "c"}`, `{"": "c"}`, `{"A": "b\r\nC: d"}`, `{"Host": "a b/"}`,
+		"no colon", "A B: c", ": c", "A: b\x00",
+	} {
+		var h Header
+		if err := h.Set(bad); err == nil {
+			t.Errorf("%q: got %v, want an error", bad, h.Header)
+		}
+	}
+}
+
 func FuzzHeader(f *testing.F) {
 	f.Add(`{"A": "b"}`)
+	f.Add(`{"A": 1e400, "B": null}`)
 	f.Add("A: b\nC:d")
-	f.Fuzz(func(t *testing.T, s string) { new(Header).Set(s) })
+	f.Fuzz(func(t *testing.T, s string) {
+		var h Header
+		if h.Set(s) != nil {
+			return
+		}
+		r := http.Request{Method: "GET", URL: &url.URL{Scheme: "http", Host: "a"}, Header: h.Header}
+		if err := r.Write(io.Discard); err != nil {
+			t.Errorf("%q: accepted but cannot be sent: %v", s, err)
+		}
+	})
 }
