@@ -290,10 +290,10 @@ type exchange struct {
 // follow goes from one response to the next until one is not to be followed.
 func (e *exchange) follow(ctx context.Context, u *url.URL, r *HTTPResult) error {
 	e.via = e.via.asking(e.servers)
-	first := u.Host
+	first := origin(u)
 	for {
 		r.RedirectTime = r.Phases.Total()
-		response, err := e.once(ctx, u, u.Host == first, r)
+		response, err := e.once(ctx, u, origin(u) == first, r)
 		if err != nil {
 			return err
 		}
@@ -309,6 +309,15 @@ func (e *exchange) follow(ctx context.Context, u *url.URL, r *HTTPResult) error 
 		}
 		u = next
 	}
+}
+
+// origin is whom a URL speaks to (RFC 6454, section 4).
+func origin(u *url.URL) string {
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	}
+	return u.Scheme + "://" + net.JoinHostPort(strings.ToLower(u.Hostname()), port)
 }
 
 // redirect is where a response leads, nil if it is not to be followed. As with
@@ -330,7 +339,7 @@ func (e *exchange) redirect(response *http.Response) *url.URL {
 }
 
 // once makes one request on a connection of its own and reads the response to
-// its end.
+// its end. It is trusted with what was meant for the first origin alone.
 func (e *exchange) once(ctx context.Context, u *url.URL, trusted bool, r *HTTPResult) (*http.Response, error) {
 	c := new(clock)
 	transport := e.transport(c)
@@ -395,15 +404,23 @@ func (e *exchange) request(ctx context.Context, u *url.URL, trusted bool) (*http
 	}
 	request.Header.Set("User-Agent", userAgent)
 	for name, values := range e.params.Header.Header {
+		if !trusted && private(name) {
+			continue
+		}
 		request.Header[http.CanonicalHeaderKey(name)] = values
 		if strings.EqualFold(name, "host") {
 			request.Host = values[0]
 		}
 	}
-	if e.params.AuthUser != "" && trusted { // never to a host that a redirect named
+	if e.params.AuthUser != "" && trusted {
 		request.Header.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(e.params.AuthUser)))
 	}
 	return request, nil
+}
+
+// private tells the fields that libcurl, too, keeps from where redirects lead.
+func private(name string) bool {
+	return slices.Contains([]string{"Authorization", "Cookie", "Host"}, http.CanonicalHeaderKey(name))
 }
 
 // transport has one connection, made along the path with its phases timed.

@@ -56,6 +56,7 @@ func webServer(t *testing.T) (*httptest.Server, <-chan seen) {
 	mux.HandleFunc("/weird", func(w http.ResponseWriter, r *http.Request) { hijack(w, "SSH-2.0-OpenSSH_9.2\r\n\r\n") })
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
+		r.Header.Set("Host", r.Host)
 		requests <- seen{r.Method, r.URL.Path, string(body), r.Header}
 		mux.ServeHTTP(w, r)
 	}))
@@ -262,17 +263,66 @@ func TestHTTPFailures(t *testing.T) {
 	}
 }
 
-func TestHTTPKeepsCredentialsFromOtherHosts(t *testing.T) {
-	other, requests := webServer(t)
+// The server answers /away with a redirect to another origin, /home with one to
+// itself.
+func TestHTTPKeepsSecretsFromOtherOrigins(t *testing.T) {
+	other, seenByOther := webServer(t)
 	other.Start()
-	s := httptest.NewServer(http.RedirectHandler(other.URL, 302))
+	requests := make(chan seen, 10)
+	var home string
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.Header.Set("Host", r.Host)
+		requests <- seen{r.Method, r.URL.Path, "", r.Header}
+		if to := map[string]string{"/away": other.URL, "/home": home + "/end"}[r.URL.Path]; to != "" {
+			http.Redirect(w, r, to, 302)
+		}
+	}))
 	defer s.Close()
-	r, _ := run(t, New(), "http", s.URL, map[string]string{"auth_user": "guest:secret"})
-	if r.Err != nil {
-		t.Fatal(r.Err)
+	home = s.URL
+	for _, params := range []map[string]string{
+		{"auth_user": "guest:secret", "http_header": `{"Cookie": "secret", "Host": "www.example.com", "X-Other": "public"}`},
+		{"http_header": "authorization: secret\ncookie: secret\nhost: www.example.com\nX-Other: public"},
+	} {
+		for _, path := range []string{"/away", "/home"} {
+			if r, _ := run(t, New(), "http", s.URL+path, params); r.Err != nil {
+				t.Fatal(r.Err)
+			}
+			got := []seen{<-requests}
+			if path == "/home" {
+				got = append(got, <-requests)
+			} else {
+				away := <-seenByOther
+				if away.header.Get("Authorization") != "" || away.header.Get("Cookie") != "" || "http://"+away.header.Get("Host") != other.URL || away.header.Get("X-Other") != "public" {
+					t.Errorf("%v: sent %v to another origin", params, away.header)
+				}
+			}
+			for _, g := range got {
+				if g.header.Get("Authorization") == "" || g.header.Get("Cookie") == "" || g.header.Get("Host") != "www.example.com" {
+					t.Errorf("%v: sent only %v to the origin", params, g.header)
+				}
+			}
+		}
 	}
-	if got := (<-requests).header.Get("Authorization"); got != "" {
-		t.Errorf("sent %q to another host", got)
+}
+
+func TestOrigin(t *testing.T) {
+	for _, test := range []struct {
+		a, b string
+		same bool
+	}{
+		{"http://a/x", "http://A:80/y?z", true},
+		{"https://a/", "https://user@a:443/", true},
+		{"https://[2001:db8::1]/", "https://[2001:db8::1]:443/", true},
+		{"https://a/", "http://a/", false},
+		{"http://a/", "http://a:8080/", false},
+		{"http://a/", "http://www.a/", false},
+		{"https://a/", "http://a:443/", false},
+	} {
+		a, _ := url.Parse(test.a)
+		b, _ := url.Parse(test.b)
+		if got := origin(a) == origin(b); got != test.same {
+			t.Errorf("%s, %s: got %v, want %v", a, b, got, test.same)
+		}
 	}
 }
 
