@@ -2,6 +2,7 @@ package probe
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -49,7 +50,7 @@ type HTTPParams struct {
 	Redirects      bool // follow them
 	MaxRedirects   int
 	AuthType       string // basic
-	AuthUser       string // user:password; "" is no authentication
+	AuthUser       string // user:password; "" is what the URL says, user:password@host
 	Header         Header // more header fields
 	Body           string
 	DNS            string // name servers, separated by commas; "" is the system's
@@ -74,7 +75,7 @@ func (p *HTTPParams) Flags(f *command.Flags) {
 	f.Switch(&p.Redirects, "allow-redirects", "R", "follow redirects")
 	f.Int(&p.MaxRedirects, "max-redirects", "r", "give up after so many", 0, 100)
 	f.Custom((*authValue)(&p.AuthType), "auth-type", "a", "basic")
-	f.Text(&p.AuthUser, "auth-user", "u", "user:password")
+	f.Text(&p.AuthUser, "auth-user", "u", "user:password; default: what the URL says")
 	f.Custom(&p.Header, "http-header", "H", `"Name: value", or a JSON object of several; may be repeated`)
 	f.Text(&p.Body, "http-body", "D", "body to send")
 	f.Text(&p.Body, "data", "d", "the same, as curl has it")
@@ -269,9 +270,9 @@ func (p *Prober) HTTP(ctx context.Context, destination string, params HTTPParams
 	ctx, cancel := context.WithTimeout(ctx, params.Timeout)
 	defer cancel()
 	e := &exchange{via: via, servers: servers, params: params, method: strings.ToUpper(params.Operation), body: params.Body}
-	r := &HTTPResult{URL: u.String()}
+	r := &HTTPResult{URL: withoutUser(u).String()}
 	if err := e.follow(ctx, u, r); err != nil {
-		return nil, fmt.Errorf("%s %s: %w", e.method, u.Redacted(), err)
+		return nil, fmt.Errorf("%s %s: %w", e.method, withoutUser(u), err)
 	}
 	r.RemoteLocation, r.LocalLocation = p.Locations.Of(r.Remote.Addr()), p.Locations.Of(r.Local.Addr())
 	return r, nil
@@ -291,6 +292,7 @@ type exchange struct {
 func (e *exchange) follow(ctx context.Context, u *url.URL, r *HTTPResult) error {
 	e.via = e.via.asking(e.servers)
 	first := origin(u)
+	e.params.AuthUser = cmp.Or(e.params.AuthUser, credentials(u))
 	for {
 		r.RedirectTime = r.Phases.Total()
 		response, err := e.once(ctx, u, origin(u) == first, r)
@@ -364,7 +366,7 @@ func (e *exchange) once(ctx context.Context, u *url.URL, trusted bool, r *HTTPRe
 	}
 	m := c.read()
 	r.Phases.add(m.phases())
-	r.LastURL, r.Status, r.Proto, r.TLS = u.String(), response.StatusCode, response.Proto, response.TLS
+	r.LastURL, r.Status, r.Proto, r.TLS = withoutUser(u).String(), response.StatusCode, response.Proto, response.TLS
 	r.Remote, r.Local = m.remote, m.local
 	r.Upload, r.Download = int64(len(e.body)), n
 	header := headerText(response)
@@ -393,7 +395,7 @@ func (e *exchange) request(ctx context.Context, u *url.URL, trusted bool) (*http
 	if u.Path == "" {
 		u.Path = "/"
 	}
-	request, err := http.NewRequestWithContext(ctx, e.method, u.String(), strings.NewReader(e.body))
+	request, err := http.NewRequestWithContext(ctx, e.method, withoutUser(u).String(), strings.NewReader(e.body))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", command.ErrURL, err)
 	}
@@ -412,8 +414,12 @@ func (e *exchange) request(ctx context.Context, u *url.URL, trusted bool) (*http
 			request.Host = values[0]
 		}
 	}
-	if e.params.AuthUser != "" && trusted {
-		request.Header.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(e.params.AuthUser)))
+	auth := credentials(u)
+	if trusted {
+		auth = cmp.Or(e.params.AuthUser, auth)
+	}
+	if auth != "" {
+		request.Header.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(auth)))
 	}
 	return request, nil
 }

@@ -305,6 +305,39 @@ func TestHTTPKeepsSecretsFromOtherOrigins(t *testing.T) {
 	}
 }
 
+func TestHTTPKeepsThePasswordOfAURL(t *testing.T) {
+	s, requests := webServer(t)
+	s.Start()
+	secret := strings.Replace(s.URL, "http://", "http://guest:p%40ss@", 1)
+	for _, test := range []struct {
+		path, user string
+		want       []string // Authorization of each request
+	}{
+		{"/x", "", []string{"Basic Z3Vlc3Q6cEBzcw=="}},
+		{"/redirect/", "", []string{"Basic Z3Vlc3Q6cEBzcw==", "Basic Z3Vlc3Q6cEBzcw=="}},
+		{"/x", "other:one", []string{"Basic b3RoZXI6b25l"}},
+	} {
+		r, _ := run(t, New(), "http", secret+test.path, map[string]string{"auth_user": test.user})
+		if r.Err != nil {
+			t.Fatal(r.Err)
+		}
+		for _, want := range test.want {
+			if got := (<-requests).header.Get("Authorization"); got != want {
+				t.Errorf("%s: sent %q, want %q", test.path, got, want)
+			}
+		}
+		data, err := json.Marshal(r.Data)
+		if err != nil || strings.Contains(string(data)+textOf(r.Data), "guest") {
+			t.Errorf("%v: user and password came back in %s\n%s", err, data, textOf(r.Data))
+		}
+	}
+	for _, u := range []string{secret + "/drop", secret + "/%zz", "http://guest:p%40ss@a b/", "http://guest:p%40ss/@a/", "ftp://guest:p%40ss@a/"} {
+		if r, _ := run(t, New(), "http", u, nil); r.Err == nil || strings.Contains(r.Err.Error(), "p%40ss") || strings.Contains(r.Err.Error(), "guest") {
+			t.Errorf("%s: got %v, want an error without user and password", u, r.Err)
+		}
+	}
+}
+
 func TestOrigin(t *testing.T) {
 	for _, test := range []struct {
 		a, b string

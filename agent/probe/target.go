@@ -245,6 +245,9 @@ func webURL(destination string) (*url.URL, error) {
 		destination = "http://" + destination
 	}
 	u, err := url.Parse(destination)
+	if err != nil && strings.Contains(destination, "@") {
+		return nil, fmt.Errorf("%w: cannot be parsed", command.ErrURL) // what the parser quotes can be a password
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", command.ErrURL, err)
 	}
@@ -262,6 +265,22 @@ func webURL(destination string) (*url.URL, error) {
 		}
 	}
 	return u, nil
+}
+
+// withoutUser is a URL as others may see it.
+func withoutUser(u *url.URL) *url.URL {
+	shown := *u
+	shown.User = nil
+	return &shown
+}
+
+// credentials is user:password of a URL; "" is none.
+func credentials(u *url.URL) string {
+	if u.User == nil {
+		return ""
+	}
+	password, _ := u.User.Password()
+	return u.User.Username() + ":" + password
 }
 
 // unreachable tells the refusals of the network apart from other failures to send.
