@@ -54,7 +54,7 @@ type HTTPParams struct {
 	Header         Header // more header fields
 	Body           string
 	DNS            string // name servers, separated by commas; "" is the system's
-	Version        string // "1.1", or "" for what the server agrees to
+	Version        string // "1.1", "2" (also without TLS), or "" for what the server agrees to
 	SaveHeader     bool   // keep the response's header in the result
 	SaveBody       bool   // keep the first 256 KiB of the response's body in the result
 }
@@ -444,6 +444,7 @@ func (e *exchange) transport(c *clock) *http.Transport {
 	}
 	t.Protocols.SetHTTP1(e.params.Version != "2")
 	t.Protocols.SetHTTP2(e.params.Version != "1.1")
+	t.Protocols.SetUnencryptedHTTP2(e.params.Version == "2") // RFC 9113, section 3.3
 	return t
 }
 

@@ -176,7 +176,10 @@ func trusting(t *testing.T, s *httptest.Server, params HTTPParams, path string) 
 		t.Fatal(err)
 	}
 	r := &HTTPResult{}
-	e := &exchange{params: params, method: "GET", roots: s.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs}
+	e := &exchange{params: params, method: "GET"}
+	if s.TLS != nil {
+		e.roots = s.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
+	}
 	return r, e.follow(t.Context(), u, r)
 }
 
@@ -334,6 +337,45 @@ func TestHTTPKeepsThePasswordOfAURL(t *testing.T) {
 	for _, u := range []string{secret + "/drop", secret + "/%zz", "http://guest:p%40ss@a b/", "http://guest:p%40ss/@a/", "ftp://guest:p%40ss@a/"} {
 		if r, _ := run(t, New(), "http", u, nil); r.Err == nil || strings.Contains(r.Err.Error(), "p%40ss") || strings.Contains(r.Err.Error(), "guest") {
 			t.Errorf("%s: got %v, want an error without user and password", u, r.Err)
+		}
+	}
+}
+
+func TestHTTPVersion(t *testing.T) {
+	plain, _ := webServer(t)
+	plain.Config.Protocols = new(http.Protocols)
+	plain.Config.Protocols.SetHTTP1(true)
+	plain.Config.Protocols.SetUnencryptedHTTP2(true)
+	plain.Start()
+	secure, _ := webServer(t)
+	secure.EnableHTTP2 = true
+	secure.StartTLS()
+	old, _ := webServer(t)
+	old.Start()
+	oldSecure, _ := webServer(t)
+	oldSecure.StartTLS()
+	for _, test := range []struct {
+		name          string
+		s             *httptest.Server
+		version, want string
+	}{
+		{"plain", plain, "", "HTTP/1.1"},
+		{"plain", plain, "1.1", "HTTP/1.1"},
+		{"plain", plain, "2", "HTTP/2.0"},
+		{"TLS", secure, "", "HTTP/2.0"},
+		{"TLS", secure, "1.1", "HTTP/1.1"},
+		{"TLS", secure, "2", "HTTP/2.0"},
+		{"plain 1.1", old, "2", ""},
+		{"TLS 1.1", oldSecure, "2", ""},
+	} {
+		params := DefaultHTTP()
+		params.Version = test.version
+		r, err := trusting(t, test.s, params, "/redirect/")
+		if r.Proto != test.want || (err == nil) != (test.want != "") {
+			t.Errorf("%s, version %q: got %q, %v, want %q", test.name, test.version, r.Proto, err, test.want)
+		}
+		if p := r.Phases; err == nil && min(p.Lookup, p.Connect, p.TLS, p.Request, p.Response, p.Transfer) < 0 {
+			t.Errorf("%s, version %q: got %+v, want no phase to end before it begins", test.name, test.version, p)
 		}
 	}
 }
