@@ -189,8 +189,8 @@ func (r *DNSResult) askOne(ctx context.Context, via path, query *dns.Msg, server
 	return fmt.Errorf("%v: %w: %w: %s", server, command.ErrNoRecord, errServer, dns.RcodeToString[answer.Rcode])
 }
 
-// exchange sends the query by UDP, again if nothing comes, and by TCP if the
-// answer does not fit.
+// exchange sends the query by UDP, again if nothing comes, without EDNS if the
+// name server does not know it, and by TCP if the answer does not fit.
 func (r *DNSResult) exchange(ctx context.Context, via path, query *dns.Msg, server netip.AddrPort) (*dns.Msg, error) {
 	deadline, _ := ctx.Deadline()
 	wait := time.Until(deadline) / dnsTries
@@ -203,6 +203,11 @@ func (r *DNSResult) exchange(ctx context.Context, via path, query *dns.Msg, serv
 		if err == nil || !errors.Is(err, command.ErrTimeout) {
 			break
 		}
+	}
+	if err == nil && answer.Rcode == dns.RcodeFormatError && query.IsEdns0() != nil {
+		plain := query.Copy() // RFC 6891, section 6.2.2
+		plain.Extra = nil
+		return r.exchange(ctx, via, plain, server)
 	}
 	if err == nil && answer.Truncated {
 		return r.once(ctx, via, "tcp", query, server)

@@ -180,6 +180,51 @@ func TestDNSTakesTCPForWhatDoesNotFit(t *testing.T) {
 	}
 }
 
+// oldServer knows RFC 1035 and nothing else: it answers EDNS with a mere header.
+func oldServer(t *testing.T) string {
+	t.Helper()
+	conn, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	go func() {
+		for buf := make([]byte, 512); ; {
+			n, from, err := conn.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			q := new(dns.Msg)
+			if q.Unpack(buf[:n]) != nil {
+				continue
+			}
+			answer := new(dns.Msg)
+			answer.Id, answer.Response, answer.Rcode = q.Id, true, dns.RcodeFormatError
+			if len(q.Extra) == 0 {
+				answer.SetReply(q)
+				rr, _ := dns.NewRR("www.example.com. 60 IN A 192.0.2.1")
+				answer.Answer = []dns.RR{rr}
+			}
+			if b, err := answer.Pack(); err == nil {
+				conn.WriteTo(b, from)
+			}
+		}
+	}()
+	return conn.LocalAddr().String()
+}
+
+func TestDNSAsksOldServersWithoutEDNS(t *testing.T) {
+	r, body := run(t, New(), "dns", "www.example.com", map[string]string{"dns_server": oldServer(t)})
+	if r.Err != nil || !strings.Contains(body, `"192.0.2.1"`) || !strings.Contains(body, `"tries":2`) {
+		t.Errorf("got %v, %s", r.Err, body)
+	}
+	broken, queries := nameServer(t, func(w dns.ResponseWriter, m *dns.Msg) { m.Rcode = dns.RcodeFormatError; w.WriteMsg(m) })
+	r, _ = run(t, New(), "dns", "www.example.com", map[string]string{"dns_server": broken})
+	if got := queries.Load(); !errors.Is(r.Err, command.ErrNoRecord) || got != 2 {
+		t.Errorf("got %v after %d queries, want %v after 2", r.Err, got, command.ErrNoRecord)
+	}
+}
+
 func TestDNSRepeatsALostQuery(t *testing.T) {
 	var asked atomic.Int32
 	server, _ := nameServer(t, func(w dns.ResponseWriter, m *dns.Msg) {
