@@ -13,15 +13,17 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"syscall"
 	"time"
 
 	"github.com/rabbitmq/amqp091-go"
 )
 
-// server is where Debian's rabbitmq-server keeps the script that starts the
-// broker as the current user; the one in PATH changes to another.
-const server = "/usr/lib/rabbitmq/bin/rabbitmq-server"
+// Where Debian's rabbitmq-server keeps the scripts that run as the current
+// user; those in PATH change to another.
+const (
+	server  = "/usr/lib/rabbitmq/bin/rabbitmq-server"
+	control = "/usr/lib/rabbitmq/bin/rabbitmqctl"
+)
 
 // Install is the line that installs what is missing.
 const Install = "apt-get install rabbitmq-server"
@@ -34,15 +36,20 @@ const (
 	VHost    = "/natrix"
 )
 
-// Broker is a RabbitMQ server of our own. Its messages, if durable, survive Kill and Start.
+// Broker is a RabbitMQ server of our own. It dies with this process, however
+// that ends.
+//
+// A persistent message survives Kill and Start once RabbitMQ has confirmed it,
+// if its queue does. A durable queue, exchange or binding survives only after
+// Sync: RabbitMQ answers a declaration up to some seconds before it writes it
+// to a file.
 type Broker struct {
-	Port int // of AMQP, on all IPv4 addresses of 127.0.0.0/8 only
+	Port int // of AMQP, on 127.0.0.1
 
-	dir         string
-	epmd, beam  *exec.Cmd
-	epmdPort    int
-	distPort    int
-	beamStopped chan struct{}
+	dir        string
+	epmd, beam *process
+	epmdPort   int
+	distPort   int
 }
 
 // New starts a broker with its data below dir and returns once it accepts
@@ -92,9 +99,9 @@ log.file.level = warning
 
 // startNames starts Erlang's name server on a port of its own. The broker would
 // start one itself, but as a daemon that outlives everything.
-func (b *Broker) startNames() error {
-	b.epmd = exec.Command("epmd", "-port", strconv.Itoa(b.epmdPort), "-address", "127.0.0.1")
-	if err := b.epmd.Start(); err != nil {
+func (b *Broker) startNames() (err error) {
+	cmd := exec.Command("epmd", "-port", strconv.Itoa(b.epmdPort), "-address", "127.0.0.1")
+	if b.epmd, err = start(cmd); err != nil {
 		return fmt.Errorf("start epmd: %w (%s)", err, Install)
 	}
 	return nil
@@ -109,8 +116,26 @@ func (b *Broker) Start(ctx context.Context) error {
 	defer out.Close()
 	cmd := exec.Command(server)
 	cmd.Stdout, cmd.Stderr = out, out
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Env = append(os.Environ(),
+	cmd.Env = b.env()
+	if b.beam, err = start(cmd); err != nil {
+		return fmt.Errorf("start RabbitMQ: %w", err)
+	}
+	return b.ready(ctx)
+}
+
+// Sync returns once all that has been declared is in files and so survives Kill.
+func (b *Broker) Sync(ctx context.Context) error {
+	cmd := exec.CommandContext(ctx, control, "eval", "ok = mnesia:sync_log().")
+	cmd.Env = b.env()
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("sync RabbitMQ's definitions: %w\n%s", err, out)
+	}
+	return nil
+}
+
+// env is the environment of RabbitMQ's programs.
+func (b *Broker) env() []string {
+	return append(os.Environ(),
 		"HOME="+b.dir, // the Erlang cookie
 		"RABBITMQ_NODENAME=natrix-"+strconv.Itoa(b.Port)+"@localhost",
 		"RABBITMQ_DIST_PORT="+strconv.Itoa(b.distPort),
@@ -126,15 +151,6 @@ func (b *Broker) Start(ctx context.Context) error {
 		"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=+sbwt none +sbwtdcpu none +sbwtdio none",
 		"RUNNING_UNDER_SYSTEMD=1", // the script becomes the broker, rather than its parent
 	)
-	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("start RabbitMQ: %w", err)
-	}
-	b.beam, b.beamStopped = cmd, make(chan struct{})
-	go func() {
-		defer close(b.beamStopped)
-		cmd.Wait()
-	}()
-	return b.ready(ctx)
 }
 
 // ready waits until a client gets in.
@@ -149,7 +165,7 @@ func (b *Broker) ready(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("RabbitMQ is not ready: %w\n%s", err, b.log())
-		case <-b.beamStopped:
+		case <-b.beam.ended:
 			return fmt.Errorf("RabbitMQ ended while starting:\n%s", b.log())
 		case <-time.After(100 * time.Millisecond): // the broker does not tell its clients when it is ready
 		}
@@ -161,21 +177,19 @@ func (b *Broker) log() []byte {
 	return body
 }
 
-// Kill ends the broker with SIGKILL, as a power cut would.
+// Kill ends the broker with SIGKILL: what it has not written to files is lost.
 func (b *Broker) Kill() {
 	if b.beam == nil {
 		return
 	}
-	syscall.Kill(-b.beam.Process.Pid, syscall.SIGKILL)
-	<-b.beamStopped
+	b.beam.kill()
 	b.beam = nil
 }
 
 // Close ends the broker and its name server. The data directory is the caller's.
 func (b *Broker) Close() error {
 	b.Kill()
-	b.epmd.Process.Kill()
-	b.epmd.Wait()
+	b.epmd.kill()
 	return nil
 }
 

@@ -9,6 +9,9 @@ import (
 func TestBrokerKeepsDurableMessagesOverKill(t *testing.T) {
 	b := ForTest(t)
 	publish(t, b)
+	if err := b.Sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	b.Kill()
 	if conn, err := amqp091.Dial(b.URL("127.0.0.1")); err == nil {
 		conn.Close()
