@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/natrix-os/natrix/agent/door/amqp"
@@ -32,7 +33,7 @@ const (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	directory := flag.String("o", "build/image/amd64", "`directory` of the image")
 	flag.Parse()
@@ -129,6 +130,8 @@ func (d *demo) step(name string, do func() error) error {
 func (d *demo) build(ctx context.Context) error {
 	cmd := exec.CommandContext(ctx, "go", "run", "./image/cmd/mkimage", "-board", "amd64", "-o", d.image)
 	cmd.Stderr = os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // go run leaves its child behind when it is killed
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	return cmd.Run()
 }
 
