@@ -98,6 +98,7 @@ func (p *Prober) DNS(ctx context.Context, destination string, params DNSParams) 
 // questionName is the name to ask for: an address has its pointer's.
 func questionName(host string, kind uint16) string {
 	if kind == dns.TypePTR {
+		host, _, _ := strings.Cut(host, "%") // a zone is no part of the name
 		if reverse, err := dns.ReverseAddr(host); err == nil {
 			return reverse
 		}
@@ -300,7 +301,7 @@ type dnsWire struct {
 func (r *DNSResult) MarshalJSON() ([]byte, error) {
 	w := dnsWire{
 		IPs: []located{}, Destination: r.Destination, Time: ms(r.Time),
-		Server: located{r.Server.Addr(), r.ServerLocation}, Type: r.Type, Network: r.Network, Tries: r.Tries,
+		Server: located{r.Server.Addr().WithZone(""), r.ServerLocation}, Type: r.Type, Network: r.Network, Tries: r.Tries,
 	}
 	for _, a := range r.Addrs() {
 		w.IPs = append(w.IPs, located{a, r.locations.Of(a)})

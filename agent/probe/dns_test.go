@@ -2,6 +2,7 @@ package probe
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net"
 	"net/netip"
@@ -256,5 +257,16 @@ func TestDNSTakesRoutesBeforeTheClockStarts(t *testing.T) {
 	r := &DNSResult{Type: "A"}
 	if err := r.ask(t.Context(), slowly(), query, []netip.AddrPort{netip.MustParseAddrPort(server)}, time.Second); err != nil || r.Time > 90*time.Millisecond {
 		t.Errorf("got %v, %v, want no time for the route", r.Time, err)
+	}
+}
+
+func TestDNSZonesStayHere(t *testing.T) {
+	body, err := json.Marshal(&DNSResult{Server: netip.MustParseAddrPort("[fe80::1%eth0]:53")})
+	if err != nil || !strings.Contains(string(body), `"dns_server":{"ip":"fe80::1",`) {
+		t.Errorf("got %s, %v", body, err)
+	}
+	want := "1." + strings.Repeat("0.", 28) + "8.e.f.ip6.arpa."
+	if got := questionName("fe80::1%eth0", dns.TypePTR); got != want {
+		t.Errorf("got %s, want %s", got, want)
 	}
 }

@@ -270,9 +270,9 @@ func (p *Prober) HTTP(ctx context.Context, destination string, params HTTPParams
 	ctx, cancel := context.WithTimeout(ctx, params.Timeout)
 	defer cancel()
 	e := &exchange{via: via, servers: servers, params: params, method: strings.ToUpper(params.Operation), body: params.Body}
-	r := &HTTPResult{URL: withoutUser(u).String()}
+	r := &HTTPResult{URL: shown(u)}
 	if err := e.follow(ctx, u, r); err != nil {
-		return nil, fmt.Errorf("%s %s: %w", e.method, withoutUser(u), err)
+		return nil, fmt.Errorf("%s %s: %w", e.method, shown(u), err)
 	}
 	r.RemoteLocation, r.LocalLocation = p.Locations.Of(r.Remote.Addr()), p.Locations.Of(r.Local.Addr())
 	return r, nil
@@ -366,7 +366,7 @@ func (e *exchange) once(ctx context.Context, u *url.URL, trusted bool, r *HTTPRe
 	}
 	m := c.read()
 	r.Phases.add(m.phases())
-	r.LastURL, r.Status, r.Proto, r.TLS = withoutUser(u).String(), response.StatusCode, response.Proto, response.TLS
+	r.LastURL, r.Status, r.Proto, r.TLS = shown(u), response.StatusCode, response.Proto, response.TLS
 	r.Remote, r.Local = m.remote, m.local
 	r.Upload, r.Download = int64(len(e.body)), n
 	header := headerText(response)

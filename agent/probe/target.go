@@ -37,6 +37,9 @@ func hostOf(destination string) (string, error) {
 	if h, _, err := net.SplitHostPort(s); err == nil && (strings.Count(s, ":") == 1 || s[0] == '[') {
 		s = h
 	}
+	if strings.Contains(destination, "[") {
+		s = strings.Replace(s, "%25", "%", 1) // a URL writes a zone so (RFC 6874)
+	}
 	if _, err := netip.ParseAddr(strings.Trim(s, "[]")); err == nil {
 		return strings.Trim(s, "[]"), nil
 	}
@@ -267,11 +270,20 @@ func webURL(destination string) (*url.URL, error) {
 	return u, nil
 }
 
-// withoutUser is a URL as others may see it.
+// shown is a URL as others may see it: without a password, and without a zone,
+// which means nothing to them.
+func shown(u *url.URL) string {
+	s := withoutUser(u)
+	if addr, err := netip.ParseAddr(u.Hostname()); err == nil && addr.Zone() != "" {
+		s.Host = strings.Replace(s.Host, "%"+addr.Zone(), "", 1)
+	}
+	return s.String()
+}
+
 func withoutUser(u *url.URL) *url.URL {
-	shown := *u
-	shown.User = nil
-	return &shown
+	bare := *u
+	bare.User = nil
+	return &bare
 }
 
 // credentials is user:password of a URL; "" is none.

@@ -23,6 +23,9 @@ func TestHostOf(t *testing.T) {
 		{"[2001:db8::1]:80", "2001:db8::1"},
 		{"2001:db8::1", "2001:db8::1"},
 		{"fe80::1%eth0", "fe80::1%eth0"},
+		{"http://[fe80::1%25eth0]/", "fe80::1%eth0"},
+		{"http://[fe80::1%25eth0]:80/", "fe80::1%eth0"},
+		{"[fe80::1%eth0]:80", "fe80::1%eth0"},
 		{"_sip._tcp.example.com", "_sip._tcp.example.com"},
 		{"bücher.example", "xn--bcher-kva.example"},
 		{"http://例え.jp/", "xn--r8jz45g.jp"},
@@ -59,6 +62,23 @@ func TestWebURL(t *testing.T) {
 	} {
 		if got, err := webURL(bad); !errors.Is(err, want) {
 			t.Errorf("%q: got %v, %v, want %v", bad, got, err, want)
+		}
+	}
+}
+
+func TestURLIsShownWithoutPasswordAndZone(t *testing.T) {
+	for _, test := range []struct{ destination, host, want string }{
+		{"http://[fe80::1%25eth0]/x", "fe80::1%eth0", "http://[fe80::1]/x"},
+		{"https://guest:secret@[fe80::1%25eth0]:8443/", "fe80::1%eth0", "https://[fe80::1]:8443/"},
+		{"http://[2001:db8::1]:80/", "2001:db8::1", "http://[2001:db8::1]:80/"},
+		{"http://guest:secret@www.example.com/%25eth0", "www.example.com", "http://www.example.com/%25eth0"},
+	} {
+		u, err := webURL(test.destination)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := shown(u); got != test.want || u.Hostname() != test.host {
+			t.Errorf("%s: got %s, host %s, want %s, %s", test.destination, got, u.Hostname(), test.want, test.host)
 		}
 	}
 }
