@@ -158,9 +158,8 @@ func (r *DNSResult) ask(ctx context.Context, via path, query *dns.Msg, servers [
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	for i, server := range servers {
-		deadline, _ := ctx.Deadline()
-		share, cancel := context.WithTimeout(ctx, time.Until(deadline)/time.Duration(len(servers)-i))
-		err = r.askOne(share, via, query, server)
+		part, cancel := share(ctx, len(servers)-i)
+		err = r.askOne(part, via, query, server)
 		cancel()
 		if err == nil || errors.Is(err, command.ErrResolve) || errors.Is(err, command.ErrNoRecord) && !errors.Is(err, errServer) {
 			return err
@@ -193,12 +192,10 @@ func (r *DNSResult) askOne(ctx context.Context, via path, query *dns.Msg, server
 // exchange sends the query by UDP, again if nothing comes, without EDNS if the
 // name server does not know it, and by TCP if the answer does not fit.
 func (r *DNSResult) exchange(ctx context.Context, via path, query *dns.Msg, server netip.AddrPort) (*dns.Msg, error) {
-	deadline, _ := ctx.Deadline()
-	wait := time.Until(deadline) / dnsTries
 	var answer *dns.Msg
 	err := error(command.ErrTimeout)
-	for range dnsTries {
-		try, cancel := context.WithTimeout(ctx, wait)
+	for i := range dnsTries {
+		try, cancel := share(ctx, dnsTries-i)
 		answer, err = r.once(try, via, "udp", query, server)
 		cancel()
 		if err == nil || !errors.Is(err, command.ErrTimeout) {

@@ -344,7 +344,7 @@ func (e *exchange) redirect(response *http.Response) *url.URL {
 // its end. It is trusted with what was meant for the first origin alone.
 func (e *exchange) once(ctx context.Context, u *url.URL, trusted bool, r *HTTPResult) (*http.Response, error) {
 	c := new(clock)
-	transport := e.transport(c)
+	transport := e.transport(ctx, c)
 	defer transport.CloseIdleConnections()
 	request, err := e.request(httptrace.WithClientTrace(ctx, c.trace()), u, trusted)
 	if err != nil {
@@ -429,14 +429,15 @@ func private(name string) bool {
 	return slices.Contains([]string{"Authorization", "Cookie", "Host"}, http.CanonicalHeaderKey(name))
 }
 
-// transport has one connection, made along the path with its phases timed.
-func (e *exchange) transport(c *clock) *http.Transport {
+// transport has one connection, made along the path with its phases timed. The
+// context is that of the command: the transport's own does not end with it.
+func (e *exchange) transport(ctx context.Context, c *clock) *http.Transport {
 	t := &http.Transport{
 		DisableCompression:  true, // sizes are those on the wire
 		TLSHandshakeTimeout: e.params.ConnectTimeout,
 		TLSClientConfig:     &tls.Config{RootCAs: e.roots},
 		Protocols:           new(http.Protocols),
-		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+		DialContext: func(_ context.Context, _, address string) (net.Conn, error) {
 			ctx, cancel := context.WithTimeout(ctx, e.params.ConnectTimeout)
 			defer cancel()
 			return e.dial(ctx, c, address)
@@ -462,9 +463,12 @@ func (e *exchange) dial(ctx context.Context, c *clock, address string) (net.Conn
 	c.mark(&c.resolved)
 	via := e.via.knowing(addrs...)
 	c.mark(&c.dialled)
-	for _, addr := range addrs {
+	for i, addr := range addrs {
+		try, cancel := share(ctx, len(addrs)-i)
 		var conn net.Conn
-		if conn, err = via.dial(ctx, "tcp", net.JoinHostPort(addr.String(), port)); err == nil {
+		conn, err = via.dial(try, "tcp", net.JoinHostPort(addr.String(), port))
+		cancel()
+		if err == nil {
 			c.met(conn)
 			return conn, nil
 		}

@@ -20,6 +20,7 @@ import (
 	"github.com/miekg/dns"
 	"github.com/natrix-os/natrix/agent/command"
 	"github.com/natrix-os/natrix/sysinfo/netif"
+	"golang.org/x/sys/unix"
 )
 
 // seen is what a web server was asked.
@@ -477,6 +478,46 @@ func TestHeader(t *testing.T) {
 		var h Header
 		if err := h.Set(bad); err == nil {
 			t.Errorf("%q: got %v, want an error", bad, h.Header)
+		}
+	}
+}
+
+// blackHole is a TCP port whose queue is full: it drops who wants to connect.
+func blackHole(t *testing.T, at netip.AddrPort) {
+	t.Helper()
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(fd) })
+	if err := unix.Bind(fd, &unix.SockaddrInet4{Port: int(at.Port()), Addr: at.Addr().As4()}); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Listen(fd, 0); err != nil {
+		t.Fatal(err)
+	}
+	for range 10 {
+		conn, err := net.DialTimeout("tcp4", at.String(), 100*time.Millisecond)
+		if err != nil {
+			return
+		}
+		t.Cleanup(func() { conn.Close() })
+	}
+	t.Fatalf("%v still accepts connections", at)
+}
+
+func TestHTTPLeavesTimeForTheNextAddress(t *testing.T) {
+	s, _ := webServer(t)
+	s.Start()
+	at := netip.MustParseAddrPort(s.Listener.Addr().String())
+	blackHole(t, netip.AddrPortFrom(netip.MustParseAddr("127.0.0.2"), at.Port()))
+	names, _ := nameServer(t, loopback("127.0.0.2", "127.0.0.1"))
+	for _, timeout := range []string{"connect_timeout", "timeout"} {
+		params := map[string]string{"dns_servers": names, timeout: "1"}
+		begin := time.Now()
+		r, body := run(t, New(), "http", "http://www.example.com:"+port(s), params)
+		if took := time.Since(begin); r.Err != nil || !strings.Contains(body, `"remote_ip":"127.0.0.1"`) || took < 300*time.Millisecond {
+			t.Errorf("%s: got %v after %v, %s", timeout, r.Err, took, body)
 		}
 	}
 }

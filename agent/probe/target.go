@@ -155,6 +155,13 @@ func (v path) dial(ctx context.Context, network, address string) (net.Conn, erro
 	return out.dialer.DialContext(ctx, network, address)
 }
 
+// share is ctx, which has a deadline, for the first of some tries that are left:
+// one that comes to nothing leaves the others as much time as it had.
+func share(ctx context.Context, left int) (context.Context, context.CancelFunc) {
+	deadline, _ := ctx.Deadline()
+	return context.WithTimeout(ctx, time.Until(deadline)/time.Duration(left))
+}
+
 // resolver asks the system's name servers along the path, or those given.
 func (v path) resolver(servers []string) *net.Resolver {
 	var turn atomic.Uint32 // lookups of several types run side by side
