@@ -33,6 +33,11 @@ func (p ip) valid() bool {
 	return false
 }
 
+// toNeighbours says that no router may pass p on.
+func (p ip) toNeighbours() bool {
+	return p.dst().IsMulticast() || p.dst().IsLinkLocalUnicast()
+}
+
 func (p ip) clone() ip { return slices.Clone(p) }
 
 func (p ip) headerLen() int {

@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -37,9 +39,7 @@ func TestNetnsChain(t *testing.T) {
 // mtrReport runs Debian's mtr and returns lines of HOP;ADDRESS;LOSS;AVERAGE.
 func mtrReport(t *testing.T, h *Host, args ...string) string {
 	t.Helper()
-	if _, err := exec.LookPath("mtr"); err != nil {
-		t.Skip(err)
-	}
+	needProgram(t, "mtr")
 	out, err := h.Run("mtr", append([]string{"-n", "--csv", "-c", "3", "-i", "0.1", "-Z", "1", "-G", "1", "-o", "LA"}, args...)...)
 	if err != nil {
 		t.Fatalf("mtr: %v: %s", err, out)
@@ -51,6 +51,20 @@ func mtrReport(t *testing.T, h *Host, args ...string) string {
 		}
 	}
 	return strings.Join(lines, "\n")
+}
+
+// needProgram skips the test on machines without the program, or fails it if
+// NATRIX_MUST lists it.
+func needProgram(t *testing.T, name string) {
+	t.Helper()
+	_, err := exec.LookPath(name)
+	if err == nil {
+		return
+	}
+	if slices.Contains(strings.Split(os.Getenv(Must), ","), name) {
+		t.Fatalf("%s is required by %s: %v", name, Must, err)
+	}
+	t.Skip(err)
 }
 
 //	 a

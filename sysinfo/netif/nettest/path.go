@@ -42,20 +42,12 @@ type event struct {
 	packet ip
 	pos    int
 	d      direction
-	hold   bool
+	hold   uint64 // the number of the holding that ends, or 0
 }
 
 // run starts a path, and stops it when the test ends.
 func run(t testing.TB, ends [2]*os.File, routers []Router, seed uint64) {
-	p := &path{t: t, ends: ends, arrived: make(chan arrival, 1024)}
-	p.cables = append(p.cables, [2]cable{})
-	for i := range routers {
-		r := &router{Router: routers[i]}
-		p.routers = append(p.routers, r)
-		p.cables = append(p.cables, newCable(&r.Router, seed+uint64(i)))
-	}
-	p.cables = append(p.cables, newCable(new(Router), 0))
-
+	p := newPath(t, ends, routers, seed)
 	var readers, mover sync.WaitGroup
 	for d := range ends {
 		readers.Go(func() { p.read(direction(d)) })
@@ -70,6 +62,18 @@ func run(t testing.TB, ends [2]*os.File, routers []Router, seed uint64) {
 	})
 }
 
+func newPath(t testing.TB, ends [2]*os.File, routers []Router, seed uint64) *path {
+	p := &path{t: t, ends: ends, arrived: make(chan arrival, 1024)}
+	p.cables = append(p.cables, [2]cable{})
+	for i := range routers {
+		r := &router{Router: routers[i]}
+		p.routers = append(p.routers, r)
+		p.cables = append(p.cables, newCable(&r.Router, seed+uint64(i)))
+	}
+	p.cables = append(p.cables, newCable(new(Router), 0))
+	return p
+}
+
 func newCable(r *Router, seed uint64) [2]cable {
 	return [2]cable{
 		{Router: r, chance: rand.New(rand.NewPCG(seed, uint64(forth)))},
@@ -77,7 +81,9 @@ func newCable(r *Router, seed uint64) [2]cable {
 	}
 }
 
-// read takes packets from the host that sends them in direction d.
+// read takes packets from the host that sends them in direction d. A host's
+// talk to its neighbours, such as MLD reports at random times, ends here: no
+// router passes it on, and it must not draw lots.
 func (p *path) read(d direction) {
 	buf := make([]byte, 1<<16)
 	for {
@@ -85,7 +91,7 @@ func (p *path) read(d direction) {
 		if err != nil {
 			return
 		}
-		if packet := ip(append([]byte(nil), buf[:n]...)); packet.valid() {
+		if packet := ip(append([]byte(nil), buf[:n]...)); packet.valid() && !packet.toNeighbours() {
 			p.arrived <- arrival{packet, time.Now(), d}
 		}
 	}
@@ -125,8 +131,10 @@ func (p *path) start(d direction) int {
 
 func (p *path) handle(e event) {
 	switch {
-	case e.hold:
-		p.release(&p.cables[e.pos][e.d], e.pos, e.d, e.at)
+	case e.hold != 0:
+		if c := &p.cables[e.pos][e.d]; c.holds == e.hold {
+			p.release(c, e.pos, e.d, e.at)
+		}
 	case e.pos == 0 || e.pos == len(p.routers)+1:
 		p.deliver(e)
 	default:
@@ -157,9 +165,10 @@ func (p *path) send(packet ip, pos int, d direction, now time.Time) {
 	if c.happens(c.Duplicate) {
 		p.schedule(event{at: now.Add(c.delay()), packet: packet.clone(), pos: exit(k, d), d: d})
 	}
-	if c.held == nil && c.happens(c.Reorder) {
+	if late := c.happens(c.Reorder); late && c.held == nil {
 		c.held = packet
-		p.schedule(event{at: now.Add(holdLimit), pos: k, d: d, hold: true})
+		c.holds++
+		p.schedule(event{at: now.Add(holdLimit), pos: k, d: d, hold: c.holds})
 		return
 	}
 	p.schedule(event{at: now.Add(c.delay()), packet: packet, pos: exit(k, d), d: d})

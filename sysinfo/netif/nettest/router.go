@@ -83,7 +83,6 @@ func (r *router) receive(p ip, d direction, now time.Time, send send) {
 		r.restore(p)
 	}
 	switch dst := p.dst(); {
-	case dst.IsMulticast() || dst.IsLinkLocalUnicast(): // a host's talk to its neighbours
 	case dst == r.addr(p):
 		r.host(p, d, now, send)
 	case p.ttl() <= 1:
@@ -205,7 +204,8 @@ func (r *router) nat(p ip) (nat netip.Addr, inner *netip.Addr) {
 type cable struct {
 	*Router
 	chance *rand.Rand
-	held   ip // to be overtaken by the next packet
+	held   ip     // to be overtaken by the next packet
+	holds  uint64 // how many packets have been held so far
 }
 
 // delay returns how long the packet takes to the other end.
