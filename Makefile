@@ -37,7 +37,7 @@ RACE = ./agent/command ./agent/config ./agent/door/... ./agent/packet ./agent/pr
 
 test: packages-test vet ## everything: unit tests, namespaces, a real broker, real mtr, booted boards; nothing skips
 	NATRIX_MUST=net,rabbitmq,mtr,fping,boot go test -count=1 -p 1 -timeout 20m ./...
-	CGO_ENABLED=1 go test -race -short -p 1 $(RACE)
+	NATRIX_MUST=rabbitmq CGO_ENABLED=1 go test -race -short -p 1 $(RACE)
 
 fuzz: ## every fuzz target for FUZZTIME
 	image/fuzz.sh $(or $(FUZZTIME),1m)
