@@ -2,7 +2,6 @@ package probe
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"time"
 
@@ -77,7 +76,7 @@ func (p *Prober) MTR(ctx context.Context, destination string, params MTRParams) 
 	defer stop()
 	command.Progress(ctx, &MTRScreen{rounds: r})
 	if err := r.run(running, engine); err != nil && !r.anything() {
-		return nil, fmt.Errorf("mtr %s: %w", target.Dst, unreachable(err))
+		return nil, unreachable(err)
 	}
 	defer time.AfterFunc(reverseLimit, stop).Stop()
 	r.names.wait()

@@ -3,7 +3,6 @@ package probe
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/natrix-os/natrix/agent/command"
@@ -120,5 +119,5 @@ func (r *PingResult) unsent(ctx context.Context) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("ping %s: %w", r.Addr, unreachable(r.Packets[0].Err))
+	return unreachable(r.Packets[0].Err)
 }

@@ -310,7 +310,7 @@ func unreachable(err error) error {
 		}
 	}
 	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
-		return fmt.Errorf("%w: %w", command.ErrPermission, err)
+		return fmt.Errorf("%w: %w (root, CAP_NET_RAW or a place in net.ipv4.ping_group_range can)", command.ErrPermission, err)
 	}
 	return err
 }

@@ -115,7 +115,7 @@ func (p *Prober) Traceroute(ctx context.Context, destination string, params Trac
 	target.Timeout = params.Timeout
 	r := &TracerouteResult{Destination: destination, Addr: target.Dst, MaxHops: params.MaxHops, tos: params.TOS}
 	if r.Hops, err = walk(ctx, engine, target, params.MaxHops, params.Queries); err != nil {
-		return nil, fmt.Errorf("traceroute %s: %w", target.Dst, unreachable(err))
+		return nil, unreachable(err)
 	}
 	r.Hops, r.Reached = cut(r.Hops, target.Dst)
 	if params.MTU {
@@ -126,7 +126,7 @@ func (p *Prober) Traceroute(ctx context.Context, destination string, params Trac
 		r.Hops, err = branchOut(ctx, engine, target, r.Hops, 1-r.Confidence, params.MaxHops)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("traceroute %s: %w", target.Dst, unreachable(err))
+		return nil, unreachable(err)
 	}
 	p.describe(ctx, r.Hops, params)
 	return r, nil
