@@ -131,6 +131,10 @@ func copyFile(t *testing.T, to, from string) {
 		t.Fatal(err)
 	}
 	defer in.Close()
+	// A process forked meanwhile by another test would hold the file open for
+	// writing, and nobody could execute it (ETXTBSY).
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	out, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY, 0o755)
 	if err != nil {
 		t.Fatal(err)
@@ -171,18 +175,30 @@ func TestNetnsPID1KeepsServices(t *testing.T) {
 	if got[0].Name != "network" || got[0].Restarts != 0 {
 		t.Errorf("network: got %+v, want it never restarted", got[0])
 	}
-	var log bytes.Buffer
-	if err := c.Log(t.Context(), &log, 1000, false); err != nil {
-		t.Fatal(err)
-	}
 	for _, want := range []string{
 		"msg=boot phase=init at=",
 		`msg="read the settings" err="a mistake in the file"`,
 		`msg="service ended" service=agent how="exit status 2" last="panic: out of luck"`,
 		"agent stays",
 	} {
-		if !strings.Contains(log.String(), want) {
-			t.Errorf("log has no %q:\n%s", want, &log)
+		logged(t, c, want)
+	}
+}
+
+// logged waits until the journal has the words: a service that runs has not
+// written anything yet.
+func logged(t *testing.T, c Client, want string) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		var log bytes.Buffer
+		if err := c.Log(t.Context(), &log, 1000, false); err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(log.String(), want) {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("log has no %q:\n%s", want, &log)
 		}
 	}
 }
