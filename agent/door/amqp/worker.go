@@ -127,17 +127,13 @@ func (s *session) handle(ctx context.Context, link netif.Link, d amqp091.Deliver
 	if body == nil {
 		return nil // cut short: not acknowledged, the broker delivers it again
 	}
-	if err := s.answer(ctx, cmd, body, d); err != nil {
-		return err
-	}
-	entry.Delivered()
-	return nil
+	return s.answer(ctx, cmd, body, d, entry.Delivered)
 }
 
-// answer publishes a response and acknowledges the command that it answers.
-func (s *session) answer(ctx context.Context, cmd command.Command, body []byte, d amqp091.Delivery) error {
-	if sleep(ctx, s.worker.Config.ReplyDelay-time.Since(cmd.Received)) != nil {
-		return nil
+// answer publishes a response, tells so, and acknowledges the command.
+func (s *session) answer(ctx context.Context, cmd command.Command, body []byte, d amqp091.Delivery, published func()) error {
+	if err := sleep(ctx, s.worker.Config.ReplyDelay-time.Since(cmd.Received)); err != nil {
+		return err
 	}
 	// From here on the end of the worker waits: what is published but not
 	// acknowledged would be run again by the next one.
@@ -146,6 +142,7 @@ func (s *session) answer(ctx context.Context, cmd command.Command, body []byte, 
 	if err := s.publish(context.WithoutCancel(ctx), ResponseQueue, body); err != nil {
 		return err
 	}
+	published()
 	return d.Ack(false)
 }
 
@@ -192,7 +189,7 @@ func (s *session) run(ctx, lifetime context.Context, cmd command.Command) []byte
 func (s *session) refuse(ctx context.Context, link netif.Link, d amqp091.Delivery, cmd command.Command, err error) error {
 	s.worker.Log.Warn("not a command", "link", link.Name, "bytes", len(d.Body), "err", err)
 	if cmd.Echo != nil {
-		return s.answer(ctx, cmd, command.Encode(command.Fail(cmd, err)), d)
+		return s.answer(ctx, cmd, command.Encode(command.Fail(cmd, err)), d, func() {})
 	}
 	return d.Ack(false)
 }

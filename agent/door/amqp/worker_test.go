@@ -97,7 +97,9 @@ func (c *core) Execute(ctx context.Context, cmd command.Command) command.Result 
 // start runs a worker until the test ends, and waits until it consumes.
 func start(t *testing.T, b *amqptest.Broker, w *Worker) {
 	t.Helper()
+	delay := w.Config.ReplyDelay
 	w.Config = config.Default().AMQP
+	w.Config.ReplyDelay = delay
 	w.Config.URLs = []string{b.URL("127.0.0.1")}
 	w.Results = spool.New(spool.DefaultLimits())
 	w.Log = slog.New(slog.NewTextHandler(t.Output(), nil))
@@ -341,6 +343,24 @@ func TestWorker(t *testing.T) {
 			}
 		}
 		s.waitQueue(RequestQueue(terminal), func(q amqp091.Queue) bool { return q.Messages == 0 })
+	})
+
+	t.Run("an answer that was held back when the worker ended is still to be delivered", func(t *testing.T) {
+		s := serve(t, b)
+		s.reset()
+		w := &Worker{Core: &core{}, Config: config.AMQP{ReplyDelay: time.Hour}}
+		t.Run("worker", func(t *testing.T) {
+			start(t, b, w)
+			s.ask(terminal, 1)
+			for end := time.Now().Add(20 * time.Second); len(w.Results.Pending(0)) == 0; time.Sleep(10 * time.Millisecond) {
+				if time.Now().After(end) {
+					t.Fatal("not run")
+				}
+			}
+		})
+		if got := len(w.Results.Pending(0)); got != 1 {
+			t.Errorf("%d results wait for the server, want the one", got)
+		}
 	})
 
 	t.Run("prefetch is of all links together", func(t *testing.T) {
