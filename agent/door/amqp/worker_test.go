@@ -366,23 +366,36 @@ func TestWorker(t *testing.T) {
 	t.Run("prefetch is of all links together", func(t *testing.T) {
 		s := serve(t, b)
 		s.reset()
-		c := &core{takes: 2 * time.Second}
+		c := &core{takes: time.Hour}
 		start(t, b, &Worker{Core: c, Links: links(nil, link("eth0", 1), link("eth1", 2))})
 		for n := range 12 {
 			s.ask(terminal, n)
 			s.ask("020000000002", 100+n)
 		}
-		left := 0
-		for _, id := range []string{terminal, "020000000002"} {
-			s.waitQueue(RequestQueue(id), func(q amqp091.Queue) bool {
-				if q.Messages > 0 {
-					left += q.Messages
-				}
-				return q.Messages > 0
-			})
+		ready := func(id string) int {
+			q, err := s.QueueDeclarePassive(RequestQueue(id), true, false, false, false, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return q.Messages
 		}
-		if left != 24-8 {
-			t.Errorf("%d commands wait in the queues, want all but 8", left)
+		for end := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+			left := ready(terminal) + ready("020000000002")
+			if left == 24-8 {
+				break
+			}
+			if time.Now().After(end) {
+				t.Fatalf("%d commands wait in the queues, want all but 8", left)
+			}
+		}
+		time.Sleep(500 * time.Millisecond) // long enough for a ninth to be taken
+		if left := ready(terminal) + ready("020000000002"); left != 24-8 {
+			t.Errorf("%d commands wait in the queues later, want all but 8", left)
+		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.highest > 8 {
+			t.Errorf("%d commands in hand at once, want 8 at most", c.highest)
 		}
 	})
 
