@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -99,21 +100,21 @@ func TestPending(t *testing.T) {
 }
 
 func TestFullSpoolDropsDeliveredFirst(t *testing.T) {
-	s := New(Limits{Bytes: 10, Delivered: time.Hour})
+	s := New(Limits{Bytes: 5 * (64 + 1 + 2), Delivered: time.Hour, Age: time.Hour})
 	var entries []*Entry
 	for i := range 5 {
 		entries = append(entries, put(t, s, fmt.Sprint(i), "xx"))
 	}
 	entries[3].Delivered()
 	put(t, s, "5", "xx")
-	if s.Dropped() != 0 || len(s.Pending(0)) != 5 {
-		t.Errorf("dropped %d, pending %d: the delivered one should have gone", s.Dropped(), len(s.Pending(0)))
+	if s.State().Dropped != 0 || len(s.Pending(0)) != 5 {
+		t.Errorf("dropped %d, pending %d: the delivered one should have gone", s.State().Dropped, len(s.Pending(0)))
 	}
 	put(t, s, "6", "xxxx")
-	if got := s.Pending(0); s.Dropped() != 2 || got[0].Key != "2" {
-		t.Errorf("dropped %d, oldest is %s: want 0 and 1 gone", s.Dropped(), got[0].Key)
+	if got := s.Pending(0); s.State().Dropped != 2 || got[0].Key != "2" {
+		t.Errorf("dropped %d, oldest is %s: want 0 and 1 gone", s.State().Dropped, got[0].Key)
 	}
-	put(t, s, "7", "much too large to be kept")
+	put(t, s, "7", strings.Repeat("much too large to be kept", 100))
 	if got := s.Pending(0); len(got) != 0 || s.bytes != 0 {
 		t.Errorf("pending %v, %d bytes, want nothing", got, s.bytes)
 	}
@@ -121,7 +122,7 @@ func TestFullSpoolDropsDeliveredFirst(t *testing.T) {
 
 func TestDeliveredIsForgottenThoughNothingElseHappens(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := New(Limits{Bytes: 1000, Delivered: time.Minute})
+		s := New(Limits{Bytes: 1000, Delivered: time.Minute, Age: time.Hour})
 		put(t, s, "pending", "p")
 		put(t, s, "a", "old").Delivered()
 		time.Sleep(2 * time.Minute)
@@ -131,19 +132,19 @@ func TestDeliveredIsForgottenThoughNothingElseHappens(t *testing.T) {
 		if _, mine := s.Claim("pending"); mine {
 			t.Error("a result that is not delivered was forgotten")
 		}
-		if s.bytes != 1 {
-			t.Errorf("got %d bytes, want those of the pending one", s.bytes)
+		if got, want := s.bytes, 64+len("pending")+1; got != want {
+			t.Errorf("got %d bytes, want %d, those of the pending one", got, want)
 		}
 	})
 }
 
 func TestDeliveredIsForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := New(Limits{Bytes: 1000, Delivered: time.Minute})
+		s := New(Limits{Bytes: 1000, Delivered: time.Minute, Age: time.Hour})
 		put(t, s, "a", "a").Delivered()
 		time.Sleep(2 * time.Minute)
 		put(t, s, "b", "b")
-		if len(s.entries) != 1 || s.bytes != 1 {
+		if len(s.entries) != 1 || s.bytes != 64+1+1 {
 			t.Errorf("entries %d, bytes %d: want b alone", len(s.entries), s.bytes)
 		}
 	})
