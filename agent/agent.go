@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"sync"
 
 	"github.com/natrix-os/natrix/agent/command"
@@ -16,6 +17,7 @@ import (
 	"github.com/natrix-os/natrix/agent/probe"
 	"github.com/natrix-os/natrix/agent/report"
 	"github.com/natrix-os/natrix/agent/spool"
+	"github.com/natrix-os/natrix/sysinfo"
 	"github.com/natrix-os/natrix/sysinfo/netif"
 )
 
@@ -51,7 +53,7 @@ func (a Agent) Run(ctx context.Context) error {
 
 	worker := &amqp.Worker{
 		Config: a.Config.AMQP,
-		Core:   command.NewSet(prober.Commands()...),
+		Core:   command.NewSet(prober.Commands()...).Limited(limits(a.Config.Limits)),
 		Reports: []amqp.Report{
 			{Queue: amqp.BasicQueue, Every: a.Config.AMQP.Basic, Make: document(reporter.Basic, a.Log)},
 			{Queue: amqp.AdvanceQueue, Every: a.Config.AMQP.Advance, Make: document(reporter.Advance, a.Log)},
@@ -66,6 +68,19 @@ func (a Agent) Run(ctx context.Context) error {
 	defer running.Wait()
 	running.Go(func() { reporter.Run(ctx) })
 	return worker.Run(ctx)
+}
+
+// limits are those of the configuration, or what suits this machine.
+func limits(c config.Limits) command.Limits {
+	memory, _ := sysinfo.Machine{}.Memory() // unreadable: as of the smallest machine
+	l := command.DefaultLimits(runtime.GOMAXPROCS(0), memory.Total)
+	if c.Commands > 0 {
+		l.Capacity, l.Heavy = c.Commands, (c.Commands+1)/2
+	}
+	if c.Heavy > 0 {
+		l.Heavy = c.Heavy
+	}
+	return l
 }
 
 // Reporter makes the reports of this machine. It asks the targets of the access

@@ -21,6 +21,14 @@ import (
 // the answer needs time to travel.
 const answerWithin = 290 * time.Second
 
+// queuedMost is how long the server's queue holds a command before the server
+// books it as never taken. plausible is the age up to which the server's clock
+// and this one are believed: a stored example says anything.
+const (
+	queuedMost = 120 * time.Second
+	plausible  = 24 * time.Hour
+)
+
 // Command is one request, from whichever door.
 type Command struct {
 	Name        string            // lower case: "ping", "traceroute", "dns", "http", ...
@@ -70,6 +78,18 @@ func (c Command) Deadline() time.Time {
 		}
 	}
 	return c.Received.Add(answerWithin)
+}
+
+// Expired reports whether the server has given the command up, as far as a time
+// of generation can tell: it also makes a command of today out of a server whose
+// clock is slow, and is no reason to refuse one that was not delivered before.
+func (c Command) Expired() bool {
+	if c.Echo == nil {
+		return false
+	}
+	generated, ok := epoch(c.Echo.Generated)
+	age := c.Received.Sub(generated)
+	return ok && age > queuedMost && age < plausible
 }
 
 // epoch reads seconds since 1970 written as a JSON number or numeric string.

@@ -16,6 +16,8 @@ type Info struct {
 	Summary    string // one line
 	Positional string // parameter that is typed before the destination, without its option; "" if none
 	Example    string // command lines, as they are typed
+	Weight     int    // what it takes of the machine, in light commands such as a ping; 0 is 1
+	Wire       any    // a value of the type that its results marshal to, for their schema; nil if there is none
 }
 
 // Definition is a command that a Set can hold: see Define.
@@ -25,10 +27,12 @@ type Definition struct {
 }
 
 // Invocation is one command about to run: its parameters at their defaults,
-// and the function that runs it with what they were set to.
+// and what runs it with what they were set to.
 type Invocation struct {
 	Flags *Flags
-	Run   func(ctx context.Context, destination string) (Data, error)
+
+	run    func(ctx context.Context, destination string) (Data, error)
+	weight int
 }
 
 // Prepare begins a new run of the command.
@@ -49,7 +53,7 @@ func Define[P any, PP parameters[P], R Data](info Info, defaults func() P, run f
 		PP(&params).Flags(flags)
 		return Invocation{flags, func(ctx context.Context, destination string) (Data, error) {
 			return run(ctx, destination, params)
-		}}
+		}, info.Weight}
 	}}
 }
 
@@ -57,6 +61,7 @@ func Define[P any, PP parameters[P], R Data](info Info, defaults func() P, run f
 // It does not change and may be shared.
 type Set struct {
 	definitions []Definition
+	limiter     *limiter // nil for none
 }
 
 // NewSet holds the given commands, in this order. It panics if two have the same name.
@@ -73,7 +78,7 @@ func NewSet(definitions ...Definition) Set {
 
 // Only is the part of the set with the given names: what a door is granted.
 func (s Set) Only(names ...string) Set {
-	var part Set
+	part := Set{limiter: s.limiter}
 	for _, d := range s.definitions {
 		if slices.Contains(names, d.Name) {
 			part.definitions = append(part.definitions, d)
@@ -105,12 +110,16 @@ func (s Set) Execute(ctx context.Context, c Command) Result {
 	if err := run.Flags.apply(c.Params); err != nil {
 		return Fail(c, err)
 	}
-	return run.Execute(ctx, c)
+	return run.execute(ctx, c, s.limiter)
 }
 
 // Execute runs a prepared command, whose parameters were set through its
-// Flags: those of c are not looked at. See [Set.Execute].
+// Flags: those of c are not looked at. It waits for nobody. See [Set.Execute].
 func (i Invocation) Execute(ctx context.Context, c Command) Result {
+	return i.execute(ctx, c, nil)
+}
+
+func (i Invocation) execute(ctx context.Context, c Command, l *limiter) Result {
 	limited, cancel := context.WithDeadline(WithLink(ctx, c.Link), c.Deadline())
 	defer cancel()
 
@@ -118,18 +127,32 @@ func (i Invocation) Execute(ctx context.Context, c Command) Result {
 	// of the wall clock cannot put them out of order.
 	now := func() time.Time { return c.Received.Add(time.Since(c.Received)) }
 	r := Result{Command: c, Sent: now()}
-	r.Data, r.Err = i.guarded(limited, c.Destination)
-	r.Answered = now()
-	if r.Err != nil && ctx.Err() == nil && limited.Err() != nil {
-		r.Err = fmt.Errorf("cut off %v after it was received: %w", r.Answered.Sub(c.Received).Round(time.Second), ErrTimeout)
+	leave, err := l.enter(limited, i.weight)
+	if err == nil {
+		r.Sent = now()
+		r.Data, err = i.Measure(limited, c.Destination)
+		leave()
+	}
+	r.Err, r.Answered = err, now()
+	if err != nil && ctx.Err() == nil && limited.Err() != nil {
+		r.Err = fmt.Errorf("%s %v after it was received: %w", cutOff(leave != nil), r.Answered.Sub(c.Received).Round(time.Second), ErrTimeout)
 	}
 	r.Returned = now()
 	return r
 }
 
-// guarded turns a panic of a probe into a failure: one command that trips over
-// a bug must not take the others with it, nor be redelivered for ever.
-func (i Invocation) guarded(ctx context.Context, destination string) (data Data, err error) {
+// cutOff says what ended at the deadline.
+func cutOff(begun bool) string {
+	if begun {
+		return "cut off"
+	}
+	return "not begun, because of too many others, until"
+}
+
+// Measure runs the command for as long as ctx lasts, without a deadline of its
+// own. A panic of a probe becomes a failure: one command that trips over a bug
+// must not take the others with it, nor be redelivered for ever.
+func (i Invocation) Measure(ctx context.Context, destination string) (data Data, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			data, err = nil, fmt.Errorf("%w: %v\n%s", ErrInternal, p, debug.Stack())
@@ -138,7 +161,7 @@ func (i Invocation) guarded(ctx context.Context, destination string) (data Data,
 	if destination == "" {
 		return nil, fmt.Errorf("%w: no destination", ErrParameter)
 	}
-	data, err = i.Run(ctx, destination)
+	data, err = i.run(ctx, destination)
 	if err == nil && data == nil {
 		return nil, errors.New("nothing measured")
 	}

@@ -224,6 +224,31 @@ func TestDeadline(t *testing.T) {
 	}
 }
 
+func TestExpired(t *testing.T) {
+	received := time.Unix(1557990000, 0)
+	for _, test := range []struct {
+		name, generated string
+		want            bool
+	}{
+		{"just now", "1557989999.5", false},
+		{"two minutes ago", "1557989880", false},
+		{"a little more", "1557989879.5", true},
+		{"an hour ago", "1557986400", true},
+		{"clock of the server ahead", "1557990105", false},
+		{"stored example", "1500000000", false},
+		{"readme sample", `"222222"`, false},
+		{"not a number", `"now"`, false},
+		{"absent", "", false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c := Command{Received: received, Echo: &Echo{Generated: json.RawMessage(test.generated)}}
+			if got := c.Expired(); got != test.want {
+				t.Errorf("got %v, want %v", got, test.want)
+			}
+		})
+	}
+}
+
 func FuzzDecode(f *testing.F) {
 	paths, _ := filepath.Glob("testdata/server/*.json")
 	for _, path := range paths {

@@ -21,6 +21,7 @@ const File = "/etc/natrix/natrix.ini"
 type Config struct {
 	AMQP      AMQP
 	Network   Network
+	Limits    Limits
 	Appliance Appliance
 	Log       Log
 
@@ -30,7 +31,7 @@ type Config struct {
 // AMQP configures the worker door, which stays closed while URLs is empty.
 type AMQP struct {
 	URLs       []string      // brokers, tried in turn: amqp://user:password@host:5672/vhost
-	Prefetch   int           // commands in hand at once; default 8
+	Prefetch   int           // commands in hand at once, those that wait for their turn included; default 256
 	Basic      time.Duration // between basic reports; default 1m
 	Advance    time.Duration // between advance reports; default 30m
 	ReplyDelay time.Duration // least time from receiving a command to answering it; default 0. Servers of May 2019 need 1s: they refuse an answer that is quicker than their own bookkeeping
@@ -45,6 +46,14 @@ type Network struct {
 	Echo      []string // services that tell a caller its public address: URLs, or stun:host:port; default none
 }
 
+// Limits bound what commands do at the same time, counted in light ones such as
+// a ping: a request of HTTP is two, a page load many. 0 goes by the machine's
+// processors and memory.
+type Limits struct {
+	Commands int // of all commands together
+	Heavy    int // the part of it that others than light ones may take; default half
+}
+
 // Appliance configures the machine when natrix is its PID 1.
 type Appliance struct {
 	Hostname string   // default: natrix- and the end of the first link's MAC
@@ -54,15 +63,17 @@ type Appliance struct {
 
 // Log configures what is logged.
 type Log struct {
-	Level string // debug, info, warn or error; default info
+	Level     string // debug, info, warn or error; default info
+	Directory string // where log files are, on an ordinary machine; default /var/log/natrix; "" for none
+	Syslog    string // where the log goes besides: udp://host:514, tcp://host:601 or tls://host:6514; default none
 }
 
 // Default is the configuration of a terminal that was told nothing.
 func Default() Config {
 	return Config{
-		AMQP:      AMQP{Prefetch: 8, Basic: time.Minute, Advance: 30 * time.Minute},
+		AMQP:      AMQP{Prefetch: 256, Basic: time.Minute, Advance: 30 * time.Minute},
 		Appliance: Appliance{Watchdog: true},
-		Log:       Log{Level: "info"},
+		Log:       Log{Level: "info", Directory: "/var/log/natrix"},
 		broker:    broker{port: "5672", vhost: "/"},
 	}
 }

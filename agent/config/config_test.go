@@ -78,6 +78,20 @@ func TestKernelCommandLineWins(t *testing.T) {
 	}
 }
 
+func TestLoadLogAndLimits(t *testing.T) {
+	for body, want := range map[string]Config{
+		"": {Log: Log{Level: "info", Directory: "/var/log/natrix"}},
+		"[COMMON]\nlog_directory = /srv/log\nlog_level = DEBUG\nsyslog = tls://logs.example.com\n": {Log: Log{"debug", "/srv/log", "tls://logs.example.com:6514"}},
+		"[common]\nlog_directory =\nsyslog = udp://[2001:db8::1]:1514\n":                           {Log: Log{"info", "", "udp://[2001:db8::1]:1514"}},
+		"[LIMITS]\ncommands = 100\nheavy = 10\n":                                                   {Log: Default().Log, Limits: Limits{100, 10}},
+	} {
+		got, err := Load(write(t, "natrix.ini", body), "")
+		if err != nil || got.Log != want.Log || got.Limits != want.Limits {
+			t.Errorf("%q: got %+v, %+v, %v, want %+v, %+v", body, got.Log, got.Limits, err, want.Log, want.Limits)
+		}
+	}
+}
+
 func TestLoadNamesEveryBadLine(t *testing.T) {
 	path := write(t, "natrix.ini", `[RABBITMQ]
 host = broker.example.com
@@ -89,6 +103,11 @@ url = http://example.com
 host = y
 [RABBITMQ]
 vhost
+[COMMON]
+log_directory = log
+syslog = https://logs.example.com
+[LIMITS]
+commands = 0
 `)
 	got, err := Load(path, write(t, "cmdline", "natrix.brokr=amqp://x/ natrix.a.b=c natrix.log=loud"))
 	if err == nil {
@@ -101,6 +120,9 @@ vhost
 		`natrix.ini:6: [RABBITMQ] url: not a broker's URL`,
 		`natrix.ini:8: no such setting: [RABITMQ] host`,
 		`natrix.ini:10: [RABBITMQ] vhost has no value`,
+		`natrix.ini:12: [COMMON] log_directory: "log" is not an absolute path`,
+		`natrix.ini:13: [COMMON] syslog: "https://logs.example.com" begins with none`,
+		`natrix.ini:15: [LIMITS] commands: "0" is not a whole number`,
 		`kernel command line: natrix.brokr: no such setting`,
 		`kernel command line: natrix.a.b: no such setting`,
 		`kernel command line: natrix.log: [common] log_level: "loud"`,

@@ -3,7 +3,9 @@ package config
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -38,12 +40,16 @@ func settings() []setting {
 		{"network", "intranet_ips", "", func(c *Config, v string) error { c.Network.Intranet = list(v); return nil }},
 		{"network", "public_ip_services", "", func(c *Config, v string) error { c.Network.Echo = list(v); return nil }},
 
+		{"limits", "commands", "", func(c *Config, v string) error { return whole(&c.Limits.Commands, v, 1, 65536) }},
+		{"limits", "heavy", "", func(c *Config, v string) error { return whole(&c.Limits.Heavy, v, 1, 65536) }},
+
 		{"appliance", "hostname", "hostname", func(c *Config, v string) error { return hostname(&c.Appliance.Hostname, v) }},
 		{"appliance", "ntp", "ntp", func(c *Config, v string) error { c.Appliance.NTP = list(v); return nil }},
 		{"appliance", "watchdog", "watchdog", func(c *Config, v string) error { return toggle(&c.Appliance.Watchdog, v) }},
 
-		{"common", "log_directory", "", ignored},
+		{"common", "log_directory", "", func(c *Config, v string) error { return directory(&c.Log.Directory, v) }},
 		{"common", "log_level", "log", func(c *Config, v string) error { return level(&c.Log.Level, v) }},
+		{"common", "syslog", "syslog", func(c *Config, v string) error { return collector(&c.Log.Syslog, v) }},
 
 		{"terminal", "post_slot", "", ignored},
 		{"service", "backend", "", ignored},
@@ -130,6 +136,37 @@ func level(p *string, v string) error {
 		return fmt.Errorf("%q is not debug, info, warn or error", v)
 	}
 	*p = strings.ToLower(v)
+	return nil
+}
+
+// directory takes an absolute path, or nothing for none.
+func directory(p *string, v string) error {
+	if v != "" && !filepath.IsAbs(v) {
+		return fmt.Errorf("%q is not an absolute path", v)
+	}
+	*p = v
+	return nil
+}
+
+// collector takes where syslog is sent, with the port of its transport unless
+// it says another (RFC 5426, 6587, 5425).
+func collector(p *string, v string) error {
+	u, err := url.Parse(v)
+	if err != nil || u.Hostname() == "" || u.User != nil || strings.Trim(u.Path, "/") != "" {
+		return fmt.Errorf("%q is not like udp://host:514, tcp://host:601 or tls://host:6514", v)
+	}
+	standard, known := map[string]string{"udp": "514", "tcp": "601", "tls": "6514"}[u.Scheme]
+	if !known {
+		return fmt.Errorf("%q begins with none of udp://, tcp:// and tls://", v)
+	}
+	number := u.Port()
+	if number == "" {
+		number = standard
+	}
+	if err := port(&number, number); err != nil {
+		return err
+	}
+	*p = u.Scheme + "://" + net.JoinHostPort(u.Hostname(), number)
 	return nil
 }
 

@@ -31,6 +31,7 @@ var httpInfo = command.Info{
 	Name:       "http",
 	Summary:    "One HTTP request, phase by phase",
 	Positional: "operation",
+	Weight:     2,
 	Example: "natrix http get https://www.example.com/\n" +
 		`natrix http -u guest:guest -H "content-type: application/json" -D '{"a":1}' put http://192.0.2.1/api`,
 }

@@ -172,6 +172,14 @@ func (s *Spool) Claim(key string) (e *Entry, mine bool) {
 	return e, true
 }
 
+// Knows reports whether the run called key has an entry.
+func (s *Spool) Knows(key string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e, found := s.entries[key]
+	return found && !s.old(e)
+}
+
 // Finish gives the run its result, which the spool keeps and nobody changes
 // any more. Nil says that the run was cut short: it leaves nothing, and whoever
 // waited may claim it.

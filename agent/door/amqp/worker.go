@@ -122,6 +122,10 @@ func (s *session) handle(ctx context.Context, link netif.Link, d amqp091.Deliver
 	if err != nil {
 		return s.refuse(ctx, link, d, cmd, err)
 	}
+	if d.Redelivered && cmd.Expired() && !s.worker.Results.Knows(cmd.Key()) {
+		s.worker.Log.Warn("too late", "cmd", cmd.Name, "dst", cmd.Target(), "id", cmd.Key())
+		return d.Ack(false) // the terminal was away for longer than the server waits
+	}
 	cmd.Link = link.Name
 	entry, body := s.result(ctx, cmd)
 	if body == nil {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"iter"
 	"log/slog"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -100,6 +101,7 @@ func start(t *testing.T, b *amqptest.Broker, w *Worker) {
 	delay := w.Config.ReplyDelay
 	w.Config = config.Default().AMQP
 	w.Config.ReplyDelay = delay
+	w.Config.Prefetch = 8
 	w.Config.URLs = []string{b.URL("127.0.0.1")}
 	w.Results = spool.New(spool.DefaultLimits())
 	w.Log = slog.New(slog.NewTextHandler(t.Output(), nil))
@@ -502,6 +504,38 @@ func TestWorker(t *testing.T) {
 		s.waitConsumers(terminal, 0)
 	})
 
+	t.Run("what the server has given up is not run again", func(t *testing.T) {
+		s := serve(t, b)
+		s.reset()
+		if _, err := s.QueueDeclare(RequestQueue(terminal), true, false, false, false, nil); err != nil { // without a time to live
+			t.Fatal(err)
+		}
+		for i, generated := range []string{fmt.Sprint(time.Now().Unix() - 200), `"222222"`, fmt.Sprint(time.Now().Unix() - 60)} {
+			s.send(terminal, fmt.Sprintf(`{"uuid":"u-%d","terminal":"t","generate_timestamp":%s,"protocol":"ping","destination":"host-%d"}`, i, generated, i))
+		}
+		var last amqp091.Delivery
+		for range 3 {
+			last = s.get(RequestQueue(terminal))
+		}
+		if err := last.Nack(true, true); err != nil {
+			t.Fatal(err)
+		}
+		s.waitQueue(RequestQueue(terminal), func(q amqp091.Queue) bool { return q.Messages == 3 })
+		c := &core{}
+		start(t, b, &Worker{Core: c})
+		answers := s.consume(ResponseQueue)
+		s.send(terminal, fmt.Sprintf(`{"uuid":"slow clock","terminal":"t","generate_timestamp":%d,"protocol":"ping","destination":"host-3"}`, time.Now().Unix()-400))
+		for range 3 {
+			s.next(answers)
+		}
+		s.waitQueue(RequestQueue(terminal), func(q amqp091.Queue) bool { return q.Messages == 0 })
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if want := map[string]int{"host-1": 1, "host-2": 1, "host-3": 1}; !maps.Equal(c.runs, want) {
+			t.Errorf("got %v, want %v", c.runs, want)
+		}
+	})
+
 	t.Run("a queue that is deleted under us comes back", func(t *testing.T) {
 		s := serve(t, b)
 		s.reset()
@@ -530,6 +564,22 @@ func TestWorker(t *testing.T) {
 			}
 		}
 	})
+}
+
+// get takes one message, without acknowledging it.
+func (s server) get(queue string) amqp091.Delivery {
+	s.Helper()
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		d, ok, err := s.Get(queue, false)
+		if err != nil {
+			s.Fatal(err)
+		}
+		if ok {
+			return d
+		}
+	}
+	s.Fatalf("nothing in %s", queue)
+	return amqp091.Delivery{}
 }
 
 // waitConsumers waits until a request queue has so many consumers.

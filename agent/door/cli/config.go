@@ -33,7 +33,8 @@ func Config() *cobra.Command {
 			if c.AMQP.ReplyDelay > 0 {
 				fmt.Fprintf(w, "answers    after %v at the earliest\n", c.AMQP.ReplyDelay)
 			}
-			fmt.Fprintf(w, "log        %s\n", c.Log.Level)
+			fmt.Fprintf(w, "limits     %s\n", limits(c.Limits))
+			fmt.Fprintf(w, "log        %s\n", destinations(c.Log))
 			fmt.Fprintf(w, "internet   %q\ncorporate  %q\nintranet   %q\n", c.Network.Internet, c.Network.Corporate, c.Network.Intranet)
 			return nil
 		},
@@ -52,4 +53,28 @@ func Version(version string) *cobra.Command {
 			return err
 		},
 	}
+}
+
+// limits says in words what commands may do at once.
+func limits(l config.Limits) string {
+	all, heavy := "as many commands at once as suit the machine", "half of them"
+	if l.Commands > 0 {
+		all = fmt.Sprintf("at most %d light commands at once", l.Commands)
+	}
+	if l.Heavy > 0 {
+		heavy = fmt.Sprint(l.Heavy)
+	}
+	return fmt.Sprintf("%s, heavy ones in place of %s", all, heavy)
+}
+
+// destinations says in words what is logged, and where to.
+func destinations(l config.Log) string {
+	s := l.Level
+	if l.Directory != "" {
+		s += ", to files in " + l.Directory
+	}
+	if l.Syslog != "" {
+		s += ", to " + l.Syslog
+	}
+	return s
 }

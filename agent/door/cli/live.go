@@ -62,7 +62,7 @@ func (t tty) watch(ctx context.Context, w io.Writer, run command.Invocation, des
 			display.Go(func() { t.show(ctx, s, quit) })
 		}
 	})
-	data, err := run.Run(shown, destination)
+	data, err := run.Measure(shown, destination)
 	quit()
 	display.Wait()
 	if err != nil {
