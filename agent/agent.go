@@ -35,6 +35,7 @@ const (
 type Agent struct {
 	Config  config.Config
 	Log     *slog.Logger
+	Places  spool.Places       // where results are kept beside memory; none is fine
 	Reached func(phase string) // called at most once for each milestone; may be nil
 }
 
@@ -47,6 +48,11 @@ func (a Agent) Run(ctx context.Context) error {
 	if err := waitForClock(ctx, a.Log); err != nil {
 		return err
 	}
+	results, err := spool.Open(spool.DefaultLimits(), a.Places)
+	if err != nil {
+		a.Log.Warn("results are kept in memory alone", "err", err)
+	}
+	defer results.Close()
 	prober := probe.New()
 	defer prober.Close()
 	reporter := Reporter(a.Config.Network, prober)
@@ -58,7 +64,7 @@ func (a Agent) Run(ctx context.Context) error {
 			{Queue: amqp.BasicQueue, Every: a.Config.AMQP.Basic, Make: document(reporter.Basic, a.Log)},
 			{Queue: amqp.AdvanceQueue, Every: a.Config.AMQP.Advance, Make: document(reporter.Advance, a.Log)},
 		},
-		Results:  spool.New(spool.DefaultLimits()),
+		Results:  results,
 		Links:    netif.Watch,
 		Log:      a.Log.With("door", "amqp"),
 		Opened:   a.milestone(PhaseBroker),
@@ -67,6 +73,7 @@ func (a Agent) Run(ctx context.Context) error {
 	var running sync.WaitGroup
 	defer running.Wait()
 	running.Go(func() { reporter.Run(ctx) })
+	running.Go(func() { results.Run(ctx) })
 	return worker.Run(ctx)
 }
 

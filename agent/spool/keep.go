@@ -12,7 +12,7 @@ const (
 	slack    = 1 << 20         // bytes that a journal may hold beyond twice what it must
 )
 
-// Run keeps the medium until ctx ends, and then writes to it what waits.
+// Run keeps the medium until ctx ends.
 func (s *Spool) Run(ctx context.Context) {
 	ticker := time.NewTicker(patience / 2)
 	defer ticker.Stop()
@@ -21,19 +21,20 @@ func (s *Spool) Run(ctx context.Context) {
 		case <-ticker.C:
 			s.save(patience)
 		case <-ctx.Done():
-			s.save(0)
 			return
 		}
 	}
 }
 
-// Close lets go of the places. Nothing else may be called after it.
+// Close writes to the medium what waits, and lets go of the places. Nothing
+// else may be called after it.
 func (s *Spool) Close() error {
+	s.save(0)
 	s.saving.Lock()
 	defer s.saving.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var errs []error
+	errs := []error{s.mediumErr}
 	for _, j := range []*journal{s.ram, s.medium} {
 		if j != nil {
 			errs = append(errs, j.close())

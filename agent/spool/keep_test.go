@@ -150,17 +150,16 @@ func TestMedium(t *testing.T) {
 func TestMediumIsWrittenAtTheEnd(t *testing.T) {
 	places := Places{RAM: t.TempDir(), Medium: t.TempDir()}
 	s := open(t, places)
-	ctx, stop := context.WithCancel(t.Context())
-	stop()
 	put(t, s, "a", "result")
-	s.Run(ctx)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
 	if got := answer(t, open(t, Places{Medium: places.Medium}), "a"); got != "result" {
 		t.Errorf("got %q", got)
 	}
-	// Delivered by a process that died before it told the medium.
-	s.entries["a"].Delivered()
 	s = open(t, places)
-	s.save(0)
+	s.entries["a"].Delivered() // by a process that died before it told the medium
+	open(t, places).save(0)
 	if got := open(t, Places{Medium: places.Medium}).State().Waiting; got != 0 {
 		t.Errorf("%d results wait on the medium, want none: the RAM disk knew better", got)
 	}

@@ -3,10 +3,13 @@ package main
 import (
 	"log/slog"
 	"math"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/natrix-os/natrix/agent"
 	"github.com/natrix-os/natrix/agent/config"
+	"github.com/natrix-os/natrix/agent/spool"
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 )
@@ -20,6 +23,8 @@ func agentCommand() *cobra.Command {
 	}
 	file := cmd.Flags().String("config", config.File, "configuration")
 	cmdline := cmd.Flags().String("cmdline", "", "kernel command line whose natrix. words win over the file, such as /proc/cmdline")
+	ram := cmd.Flags().String("runtime-directory", os.Getenv("RUNTIME_DIRECTORY"), "directory on a RAM disk: results survive the process there (systemd: RuntimeDirectory)")
+	medium := cmd.Flags().String("state-directory", os.Getenv("STATE_DIRECTORY"), "directory on a disk: results that wait survive a power cut there (systemd: StateDirectory)")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		settings, err := config.Load(*file, *cmdline)
 		log := logger(settings.Log.Level)
@@ -33,10 +38,19 @@ func agentCommand() *cobra.Command {
 			<-cmd.Context().Done()
 			return nil
 		}
-		a := agent.Agent{Config: settings, Log: log, Reached: func(phase string) { milestone(log, phase) }}
+		places := spool.Places{RAM: below(*ram, "spool"), Medium: below(*medium, "spool")}
+		a := agent.Agent{Config: settings, Log: log, Places: places, Reached: func(phase string) { milestone(log, phase) }}
 		return a.Run(cmd.Context())
 	}
 	return cmd
+}
+
+// below is a directory in dir, or "" if there is no dir.
+func below(dir, name string) string {
+	if dir == "" {
+		return ""
+	}
+	return filepath.Join(dir, name)
 }
 
 // milestone logs how far the machine has come, in seconds since its kernel began.

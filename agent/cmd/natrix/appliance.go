@@ -27,7 +27,7 @@ func initialise(ctx context.Context) error {
 	return appliance.Run(ctx, appliance.Config{
 		Settings: settings,
 		Network:  []string{"network"},
-		Agent:    []string{"agent", "--config", config.File, "--cmdline", kernel},
+		Agent:    []string{"agent", "--config", config.File, "--cmdline", kernel, "--runtime-directory", "/run/natrix"},
 		Shell:    []string{"shell"},
 	})
 }

@@ -150,12 +150,17 @@ func (s *session) answer(ctx context.Context, cmd command.Command, body []byte, 
 	return d.Ack(false)
 }
 
+// attempts is how often a command may be begun that never ended.
+const attempts = 2
+
 // result is what the command gave when it was run before, or gives now. The
 // body is nil if ctx ended first.
 func (s *session) result(ctx context.Context, cmd command.Command) (*spool.Entry, []byte) {
 	for {
 		entry, mine := s.worker.Results.Claim(cmd.Key())
-		if mine {
+		if mine && entry.Attempt > attempts {
+			entry.Finish(command.Encode(command.Fail(cmd, fmt.Errorf("%w: the terminal's program ended during this command %d times", command.ErrInternal, attempts))))
+		} else if mine {
 			s.outlive(func(lifetime context.Context) { entry.Finish(s.run(ctx, lifetime, cmd)) })
 		} else {
 			s.worker.Log.Info("delivered again", "cmd", cmd.Name, "dst", cmd.Target(), "id", cmd.Key())

@@ -103,7 +103,9 @@ func start(t *testing.T, b *amqptest.Broker, w *Worker) {
 	w.Config.ReplyDelay = delay
 	w.Config.Prefetch = 8
 	w.Config.URLs = []string{b.URL("127.0.0.1")}
-	w.Results = spool.New(spool.DefaultLimits())
+	if w.Results == nil {
+		w.Results = spool.New(spool.DefaultLimits())
+	}
 	w.Log = slog.New(slog.NewTextHandler(t.Output(), nil))
 	if w.Links == nil {
 		w.Links = links(nil, link("eth0", 1))
@@ -362,6 +364,42 @@ func TestWorker(t *testing.T) {
 		})
 		if got := len(w.Results.Pending(0)); got != 1 {
 			t.Errorf("%d results wait for the server, want the one", got)
+		}
+	})
+
+	t.Run("a command that ended the program twice is not tried again", func(t *testing.T) {
+		s := serve(t, b)
+		s.reset()
+		places := spool.Places{RAM: t.TempDir()}
+		body := fmt.Sprintf(`{"uuid":"u-1","terminal":%q,"generate_timestamp":1.5,"protocol":"ping","destination":"crasher"}`, terminal)
+		cmd, err := command.Decode([]byte(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := &core{}
+		for attempt := 1; attempt <= 3; attempt++ {
+			results, err := spool.Open(spool.DefaultLimits(), places)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer results.Close()
+			if attempt < 3 {
+				results.Claim(cmd.Key()) // and the process dies
+				continue
+			}
+			start(t, b, &Worker{Core: c, Results: results})
+		}
+		answers := s.consume(ResponseQueue)
+		s.send(terminal, body)
+		if a := s.next(answers); a.Status != 1 || !strings.Contains(string(a.Data), "2 times") {
+			t.Errorf("got status %d, %s", a.Status, a.Data)
+		}
+		s.ask(terminal, 2)
+		if a := s.next(answers); a.Status != 0 {
+			t.Errorf("another command: %s", a.Data)
+		}
+		if c.runs["crasher"] != 0 {
+			t.Error("it was run a third time")
 		}
 	})
 
