@@ -1,5 +1,7 @@
 // Package location says where an address is, in the five parts and the words
-// that a Natrix server stores and draws on its maps.
+// that a Natrix server stores and draws on its maps. What it knows comes from
+// data sets on disk (see [Open]), which are mapped, not read: a lookup touches a
+// few pages of the file and allocates one string.
 package location
 
 import (
@@ -22,8 +24,8 @@ type Location struct {
 // Unknown is the location of an address that nothing is known of.
 var Unknown = Location{"0", "0", "0", "0", "0"}
 
-// intranet ("address in a private network") is what ip2region holds for the
-// networks of RFC 1918; servers show it as it is.
+// intranet ("address in a private network") is what ip2region holds for
+// private, loopback and link-local networks; servers show it as it is.
 var intranet = Location{"0", "0", "0", "内网IP", "内网IP"}
 
 // Finder looks addresses up in a data set. Its zero value has none and knows
@@ -42,13 +44,13 @@ func NewFinder(find func(netip.Addr) (Location, bool)) Finder {
 // Of returns the location of addr, [Unknown] at worst.
 func (f Finder) Of(addr netip.Addr) Location {
 	addr = addr.Unmap()
-	if addr.Is4() && addr.IsPrivate() {
+	if addr.IsPrivate() || addr.IsLoopback() || addr.IsLinkLocalUnicast() {
 		return intranet
 	}
 	if f.find == nil || !addr.IsValid() {
 		return Unknown
 	}
-	l, ok := f.find(addr)
+	l, ok := f.find(addr.WithZone(""))
 	if !ok {
 		return Unknown
 	}
