@@ -6,22 +6,28 @@
 BOARD ?= amd64
 
 export CGO_ENABLED = 0
-GOFLAGS_BUILD = -trimpath -buildvcs=false -ldflags='-s -w -buildid='
+GOFLAGS_BUILD = -trimpath -buildvcs=false -ldflags='-s -w -buildid=' $(if $(EMBED),-tags $(EMBED))
 MAIN = ./agent/cmd/natrix
 
-.PHONY: build image demo vet check test fuzz bench clean
+.PHONY: build image location demo vet check test fuzz bench clean
 
-build: ## build/natrix for this machine, and natrix-{amd64,arm,arm64} for the boards
+build: $(if $(EMBED),embed-$(EMBED)) ## build/natrix for this machine, and natrix-{amd64,arm,arm64} for the boards; EMBED=location puts the location data into them, 11 MB
 	go build $(GOFLAGS_BUILD) -o build/natrix $(MAIN)
 	GOARCH=amd64 go build $(GOFLAGS_BUILD) -o build/natrix-amd64 $(MAIN)
 	GOARCH=arm GOARM=7 go build $(GOFLAGS_BUILD) -o build/natrix-arm $(MAIN)
 	GOARCH=arm64 go build $(GOFLAGS_BUILD) -o build/natrix-arm64 $(MAIN)
 
-image: ## build/image/$(BOARD): kernel and initramfs; CONFIG=natrix.ini puts a configuration into it
-	go run ./image/cmd/mkimage -board $(BOARD) $(if $(CONFIG),-config $(CONFIG))
+image: ## build/image/$(BOARD): kernel and initramfs; CONFIG=natrix.ini puts a configuration into it, LOCATION=build/location/data location data
+	go run ./image/cmd/mkimage -board $(BOARD) $(if $(CONFIG),-config $(CONFIG)) $(if $(LOCATION),-location $(LOCATION))
 
 demo: packages-demo
 	go run ./image/cmd/demo
+
+location: packages-location ## build/location: where addresses are, from ip2region, for [LOCATION] data or make image LOCATION=build/location/data
+	image/location.sh build/location
+
+embed-location: location
+	cp build/location/data/*.db agent/location/data/
 
 vet:
 	gofmt -l agent board image sysinfo | (! grep .)
@@ -35,8 +41,8 @@ check: vet ## vet, unit tests and fuzz seeds: a minute, no root, no network
 # The packages in which goroutines share state, under the race detector, which needs a C compiler.
 RACE = ./agent/command ./agent/config ./agent/door/... ./agent/packet ./agent/probe ./agent/report ./agent/spool ./image/qemu ./sysinfo
 
-test: packages-test vet ## everything: unit tests, namespaces, a real broker, real mtr, booted boards; nothing skips
-	NATRIX_MUST=net,rabbitmq,mtr,fping,boot go test -count=1 -p 1 -timeout 20m ./...
+test: packages-test location vet ## everything: unit tests, namespaces, a real broker, real mtr, booted boards; nothing skips
+	NATRIX_MUST=net,rabbitmq,mtr,fping,boot,location,tcpdump go test -count=1 -p 1 -timeout 20m ./...
 	NATRIX_MUST=rabbitmq CGO_ENABLED=1 go test -race -short -p 1 $(RACE)
 
 fuzz: ## every fuzz target for FUZZTIME
@@ -46,11 +52,12 @@ bench: packages-bench
 	go test -run '^$$' -bench . -p 1 ./agent/packet ./agent/door/mtr
 
 clean:
-	rm -rf build
+	rm -rf build agent/location/data/*.db
 
 # Debian packages that the project needs beyond git, make and Go.
 packages-demo: PACKAGES = rabbitmq-server qemu-system-x86
-packages-test: PACKAGES = rabbitmq-server qemu-system-x86 qemu-system-arm mtr-tiny fping iproute2 gcc libc6-dev
+packages-test: PACKAGES = rabbitmq-server qemu-system-x86 qemu-system-arm mtr-tiny fping iproute2 gcc libc6-dev tcpdump
+packages-location: PACKAGES = $(if $(shell command -v npm),,npm)
 packages-bench: PACKAGES = mtr-tiny fping iproute2
 packages-%:
 	@image/packages.sh $(PACKAGES)

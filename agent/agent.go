@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"runtime"
 	"sync"
@@ -14,6 +15,7 @@ import (
 	"github.com/natrix-os/natrix/agent/command"
 	"github.com/natrix-os/natrix/agent/config"
 	"github.com/natrix-os/natrix/agent/door/amqp"
+	"github.com/natrix-os/natrix/agent/location"
 	"github.com/natrix-os/natrix/agent/probe"
 	"github.com/natrix-os/natrix/agent/report"
 	"github.com/natrix-os/natrix/agent/spool"
@@ -53,8 +55,11 @@ func (a Agent) Run(ctx context.Context) error {
 		a.Log.Warn("results are kept in memory alone", "err", err)
 	}
 	defer results.Close()
+	locations := a.locations()
+	defer locations.Close()
 	prober := probe.New()
 	defer prober.Close()
+	prober.Locations = locations.Finder()
 	reporter := Reporter(a.Config.Network, prober)
 
 	worker := &amqp.Worker{
@@ -75,6 +80,19 @@ func (a Agent) Run(ctx context.Context) error {
 	running.Go(func() { reporter.Run(ctx) })
 	running.Go(func() { results.Run(ctx) })
 	return worker.Run(ctx)
+}
+
+// locations is the data that says where addresses are. A terminal without any
+// is one all the same.
+func (a Agent) locations() *location.Data {
+	data, err := location.Open(a.Config.Location.Data...)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		a.Log.Info("no location data", "err", err)
+	case err != nil:
+		a.Log.Warn("location data", "err", err)
+	}
+	return data
 }
 
 // limits are those of the configuration, or what suits this machine.
@@ -100,6 +118,7 @@ func Reporter(targets config.Network, prober *probe.Prober) *report.Reporter {
 		Internet:  targets.Internet,
 		Echo:      targets.Echo,
 		Pinger:    prober,
+		Locate:    prober.Locations,
 	})
 }
 

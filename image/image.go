@@ -43,6 +43,8 @@ type Options struct {
 	Revision string    // of the sources, BUILD_ID in /etc/os-release
 	Date     time.Time // of the sources; the clock of a board without one starts here
 	Config   []byte    // becomes /etc/natrix/natrix.ini; nil leaves that file out
+
+	Location map[string][]byte // become files of /etc/natrix/location, by name
 }
 
 // Sizes are what Build measured, in bytes.

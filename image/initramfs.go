@@ -43,6 +43,9 @@ func settings(b Board, o Options) []cpio.Record {
 	if o.Config != nil { // it may hold the broker's password
 		records = append(records, cpio.StaticFile("etc/natrix/natrix.ini", string(o.Config), 0o600))
 	}
+	for name, content := range o.Location {
+		records = append(records, cpio.StaticFile("etc/natrix/location/"+name, string(content), 0o644))
+	}
 	return records
 }
 

@@ -38,7 +38,7 @@ func describe(t *testing.T, archive *cpio.Archive) string {
 }
 
 func TestAssemble(t *testing.T) {
-	o := Options{Version: "1.2", Revision: "v1.2-3-gabc", Date: time.Unix(1700000000, 0), Config: []byte("[RABBITMQ]\n")}
+	o := Options{Version: "1.2", Revision: "v1.2-3-gabc", Date: time.Unix(1700000000, 0), Config: []byte("[RABBITMQ]\n"), Location: map[string][]byte{"ip2region.db": []byte("data")}}
 	tools := toolRecords([]byte("busybox"), []string{"x/cmds/core/gosh", "x/cmds/core/ls"})
 	raw, err := assemble(pc, o, []byte("natrix"), tools)
 	if err != nil {

@@ -22,6 +22,7 @@ type Config struct {
 	AMQP      AMQP
 	Network   Network
 	Limits    Limits
+	Location  Location
 	Appliance Appliance
 	Log       Log
 
@@ -54,6 +55,11 @@ type Limits struct {
 	Heavy    int // the part of it that others than light ones may take; default half
 }
 
+// Location names the data sets that say where addresses are.
+type Location struct {
+	Data []string // files, or directories of files: ip2region, ipv6wry or MaxMind; default /etc/natrix/location, which may be missing
+}
+
 // Appliance configures the machine when natrix is its PID 1.
 type Appliance struct {
 	Hostname string   // default: natrix- and the end of the first link's MAC
@@ -72,6 +78,7 @@ type Log struct {
 func Default() Config {
 	return Config{
 		AMQP:      AMQP{Prefetch: 256, Basic: time.Minute, Advance: 30 * time.Minute},
+		Location:  Location{Data: []string{"/etc/natrix/location"}},
 		Appliance: Appliance{Watchdog: true},
 		Log:       Log{Level: "info", Directory: "/var/log/natrix"},
 		broker:    broker{port: "5672", vhost: "/"},

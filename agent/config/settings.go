@@ -43,6 +43,8 @@ func settings() []setting {
 		{"limits", "commands", "", func(c *Config, v string) error { return whole(&c.Limits.Commands, v, 1, 65536) }},
 		{"limits", "heavy", "", func(c *Config, v string) error { return whole(&c.Limits.Heavy, v, 1, 65536) }},
 
+		{"location", "data", "", func(c *Config, v string) error { c.Location.Data = list(v); return nil }},
+
 		{"appliance", "hostname", "hostname", func(c *Config, v string) error { return hostname(&c.Appliance.Hostname, v) }},
 		{"appliance", "ntp", "ntp", func(c *Config, v string) error { c.Appliance.NTP = list(v); return nil }},
 		{"appliance", "watchdog", "watchdog", func(c *Config, v string) error { return toggle(&c.Appliance.Watchdog, v) }},

@@ -13,10 +13,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Directory is where a terminal looks for data sets unless it is told
-// otherwise. It may be missing.
-const Directory = "/etc/natrix/location"
-
 // Data is data sets that have been opened. Close it when nobody looks
 // addresses up any more.
 type Data struct {

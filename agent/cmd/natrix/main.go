@@ -32,6 +32,7 @@ func main() {
 	}
 	prober := probe.New()
 	defer prober.Close()
+	prober.Locations = places()
 	os.Exit(cli.Report(os.Stderr, tree(prober).ExecuteContext(ctx)))
 }
 

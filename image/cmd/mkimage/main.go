@@ -41,6 +41,7 @@ func mkimage(ctx context.Context, args []string) error {
 	name := flags.String("board", "amd64", "`board` to build for: "+strings.Join(names(), ", "))
 	out := flags.String("o", "", "output `directory` (default build/image/BOARD)")
 	config := flags.String("config", "", "`file` to install as /etc/natrix/natrix.ini")
+	location := flags.String("location", "", "`directory` whose files to install in /etc/natrix/location: data sets that say where addresses are")
 	lock := flags.Bool("lock", false, "build nothing; move the board to its distribution's current kernel")
 	flags.Parse(args)
 
@@ -50,6 +51,9 @@ func mkimage(ctx context.Context, args []string) error {
 	}
 	options, err := options(ctx, *config)
 	if err != nil {
+		return err
+	}
+	if options.Location, err = files(*location); err != nil {
 		return err
 	}
 	if *lock {
@@ -66,6 +70,24 @@ func mkimage(ctx context.Context, args []string) error {
 	fmt.Printf("  kernel    %10d bytes\n  initramfs %10d bytes\n  natrix    %10d bytes, in the initramfs\n",
 		sizes.Kernel, sizes.Initramfs, sizes.Binary)
 	return nil
+}
+
+// files are the contents of a directory's files by name; "" has none.
+func files(dir string) (map[string][]byte, error) {
+	if dir == "" {
+		return nil, nil
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	contents := make(map[string][]byte)
+	for _, e := range entries {
+		if contents[e.Name()], err = os.ReadFile(filepath.Join(dir, e.Name())); err != nil {
+			return nil, err
+		}
+	}
+	return contents, nil
 }
 
 // moveLock rewrites the lock file in the directory of a board that has one.
