@@ -48,6 +48,7 @@ func prompt(prober *probe.Prober, further ...*cobra.Command) *cobra.Command {
 		checkCommand(prober),
 		reportCommand(prober),
 		dispatchCommand(),
+		serviceCommand(),
 		cli.Config(),
 		cli.Version(agent.Version),
 	)...)

@@ -58,6 +58,7 @@ func Check(page func(ctx context.Context, kind string) (command.Data, error)) *c
 func ReportCommand(send func(ctx context.Context, kind string) ([]byte, error)) *cobra.Command {
 	return &cobra.Command{
 		Use:       "report KIND",
+		Aliases:   []string{"keepalive"}, // as the original's documentation has it
 		Short:     "Send a report to the server now: " + strings.Join(reports, ", "),
 		Example:   "  natrix report basic",
 		ValidArgs: reports,

@@ -15,11 +15,28 @@ import (
 )
 
 // The exit codes of natrix. The document form keeps 0 for a failed probe, as
-// the original does.
+// the original does; those of natrix service are the original's, as a shell
+// sees them.
 const (
-	ExitFailed = 1 // a probe failed, or natrix itself did
-	ExitUsage  = 2 // the command line is wrong
+	ExitFailed          = 1   // a probe failed, or natrix itself did
+	ExitUsage           = 2   // the command line is wrong
+	ExitNotRunning      = 3   // service status: the service does not run
+	ExitNotRoot         = 101 // service init: only root can
+	ExitEnableNoUnit    = 145 // service enable: the unit is missing (401 modulo 256)
+	ExitEnableNoProgram = 146 // service enable: the program is missing (402 modulo 256)
+	ExitStartNoUnit     = 201 // service start: the unit is missing
+	ExitStartNoProgram  = 202 // service start: the program is missing
 )
+
+// exitCodes is the same for people.
+const exitCodes = `Exit codes:
+  0         done; in the document form also a probe that failed
+  1         the probe failed (-o text, -o json), or natrix did
+  2         the command line is wrong
+  3         service status: the service does not run
+  101       service init: only root can
+  201, 202  service start: the unit, the program is missing
+  145, 146  service enable: the unit, the program is missing`
 
 // ErrProbe is a failure that has been printed as a result.
 var ErrProbe = errors.New("the probe failed")
@@ -184,6 +201,8 @@ func indent(s string) string { return "  " + strings.ReplaceAll(s, "\n", "\n  ")
 // usageError is a mistake on the command line.
 type usageError struct{ error }
 
+func (e usageError) Unwrap() error { return e.error }
+
 // Usage marks an error as a mistake on the command line; nil stays nil.
 func Usage(err error) error {
 	if err == nil || errors.As(err, new(usageError)) {
@@ -202,8 +221,19 @@ func Report(w io.Writer, err error) int {
 		return ExitFailed
 	}
 	fmt.Fprintf(w, "natrix: %v\n", err)
+	if exit := new(exitError); errors.As(err, exit) {
+		return exit.code
+	}
 	if errors.As(err, new(usageError)) {
 		return ExitUsage
 	}
 	return ExitFailed
 }
+
+// exitError is a failure with an exit code of its own.
+type exitError struct {
+	error
+	code int
+}
+
+func (e exitError) Unwrap() error { return e.error }
