@@ -20,7 +20,7 @@ var rows = [][]string{
 	{"agent/cmd", "image/cmd"},
 	{"agent", "agent/appliance", "board", "image/qemu"},
 	{"agent/door"},
-	{"agent/probe", "agent/report", "agent/lease", "agent/spool", "agent/service", "image"},
+	{"agent/probe", "agent/report", "agent/lease", "agent/spool", "agent/service", "agent/doctor", "image"},
 	{"agent/command", "agent/packet", "agent/config", "agent/location", "sysinfo", "sysinfo/netif"},
 }
 

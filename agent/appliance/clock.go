@@ -32,6 +32,13 @@ func startClock(image string) error {
 	return os.NewSyscallError("settimeofday", unix.Settimeofday(&tv))
 }
 
+// Built is when the sources of the image are from; long ago on a machine that
+// was not booted from one.
+func Built() time.Time {
+	t, _ := buildTime(built)
+	return t
+}
+
 // buildTime is long ago for an image that does not tell.
 func buildTime(image string) (time.Time, error) {
 	b, err := os.ReadFile(image)

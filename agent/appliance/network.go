@@ -44,10 +44,7 @@ func Network(ctx context.Context, settings config.Appliance, log *slog.Logger) e
 
 // offer replaces what has not been taken yet.
 func offer(offers chan []string, servers []netip.Addr) {
-	var names []string
-	for _, s := range servers {
-		names = append(names, s.String())
-	}
+	names := addressWords(servers)
 	for {
 		select {
 		case offers <- names:
@@ -55,6 +52,14 @@ func offer(offers chan []string, servers []netip.Addr) {
 		case <-offers:
 		}
 	}
+}
+
+func addressWords(addrs []netip.Addr) []string {
+	var words []string
+	for _, a := range addrs {
+		words = append(words, a.String())
+	}
+	return words
 }
 
 // nameByLink names a machine that was given no name after its first link, as

@@ -11,6 +11,9 @@ import (
 	"time"
 
 	"github.com/beevik/ntp"
+
+	"github.com/natrix-os/natrix/agent/config"
+	"github.com/natrix-os/natrix/agent/lease"
 )
 
 // pool is asked for the time where neither the settings nor a lease name a server.
@@ -28,6 +31,16 @@ const (
 	minRetry = 2 * time.Second
 	maxRetry = 10 * time.Minute
 )
+
+// TimeServers are those that the clock of an appliance is kept right by.
+func TimeServers(settings config.Appliance, leases []lease.Lease) []string {
+	k := timekeeper{settings: settings.NTP}
+	var offered []string
+	for _, l := range leases {
+		offered = append(offered, addressWords(l.NTP)...)
+	}
+	return k.servers(offered)
+}
 
 // timekeeper keeps the clock right by asking NTP servers.
 type timekeeper struct {

@@ -49,6 +49,7 @@ func prompt(prober *probe.Prober, further ...*cobra.Command) *cobra.Command {
 		reportCommand(prober),
 		dispatchCommand(),
 		serviceCommand(),
+		doctorCommand(),
 		cli.Config(),
 		cli.Version(agent.Version),
 	)...)
