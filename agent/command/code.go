@@ -44,6 +44,10 @@ var codes = map[string][]row{
 		{ErrReceive, 56},
 		{ErrWeirdReply, 8},
 	},
+	"performance": {
+		{ErrURL, 120},
+		{ErrUnsupported, 120},
+	},
 }
 
 // others holds the number of every failure that has no row of its own.
@@ -53,6 +57,8 @@ var others = map[string]int{
 	"mtr":        102,
 	"dns":        101,
 	"http":       122,
+
+	"performance": 122,
 }
 
 // unsupported is the number of a command that this terminal does not have

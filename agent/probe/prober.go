@@ -73,6 +73,7 @@ func (p *Prober) Commands() []command.Definition {
 		command.Define(tracerouteInfo, DefaultTraceroute, p.Traceroute),
 		command.Define(dnsInfo, DefaultDNS, p.DNS),
 		command.Define(httpInfo, DefaultHTTP, p.HTTP),
+		command.Define(performanceInfo, DefaultPerformance, p.Performance),
 		command.Define(mtrInfo, DefaultMTR, p.MTR),
 	}
 }

@@ -1,0 +1,110 @@
+package probe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/natrix-os/natrix/agent/command"
+	"github.com/natrix-os/natrix/agent/probe/page"
+)
+
+var performanceInfo = command.Info{
+	Name:    "performance",
+	Summary: "How long a web page takes to load, resource by resource",
+	Example: "natrix performance -o text https://www.example.com/\nnatrix performance -b chrome --har page.har https://www.example.com/",
+}
+
+// PerformanceParams are the parameters of a page load.
+type PerformanceParams struct {
+	Browser   string // curl loads the page itself, chrome and firefox drive what is installed
+	Interface string // link to send from, by name or by one of its addresses; "" is by route
+	DNS       string // name servers, separated by commas; "" is the system's
+	Timeout   time.Duration
+	KeepAlive bool // use connections again
+	Insecure  bool // take any certificate
+}
+
+// DefaultPerformance loads the page without a browser.
+func DefaultPerformance() PerformanceParams {
+	return PerformanceParams{Browser: "curl", Timeout: time.Minute, KeepAlive: true}
+}
+
+// Flags declares the parameters for all doors.
+func (p *PerformanceParams) Flags(f *command.Flags) {
+	f.Custom((*browserValue)(&p.Browser), "browser", "b", "curl (natrix itself), chrome or firefox")
+	f.Text(&p.DNS, "dns-server", "d", "name servers to resolve with, separated by commas", "dns_server")
+	f.Text(&p.Interface, "interface", "i", "link to send from: its name, or one of its addresses")
+	f.Seconds(&p.Timeout, "timeout", "t", "for everything together, in seconds")
+	f.Switch(&p.KeepAlive, "keep-alive", "K", "use connections again")
+	f.Switch(&p.Insecure, "insecure", "k", "take any certificate")
+}
+
+type browserValue string
+
+func (v *browserValue) String() string { return string(*v) }
+func (v *browserValue) Type() string   { return "browser" }
+
+func (v *browserValue) Set(s string) error {
+	switch s {
+	case "curl", "chrome", "firefox":
+		*v = browserValue(s)
+		return nil
+	}
+	return fmt.Errorf("%q is not curl, chrome or firefox", s)
+}
+
+// PerformanceResult is a page load.
+type PerformanceResult struct {
+	page.Load
+	URL string // as asked for, without a password
+}
+
+// Performance loads a page and everything it refers to.
+func (p *Prober) Performance(ctx context.Context, destination string, params PerformanceParams) (*PerformanceResult, error) {
+	u, err := webURL(destination)
+	if err != nil {
+		return nil, err
+	}
+	via, err := pathOf(ctx, params.Interface)
+	if err != nil {
+		return nil, err
+	}
+	servers, err := serverList(params.DNS)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, params.Timeout)
+	defer cancel()
+	load, err := page.Fetch(ctx, u, page.Options{Network: networkOf(via, servers), KeepAlive: params.KeepAlive, Insecure: params.Insecure})
+	if err != nil {
+		return nil, fmt.Errorf("load %s: %w", shown(u), pageError(ctx, err))
+	}
+	return &PerformanceResult{Load: *load, URL: shown(u)}, nil
+}
+
+// networkOf is the way to servers along a path.
+func networkOf(via path, servers []string) page.Network {
+	via = via.asking(servers)
+	return page.Network{
+		Lookup: func(ctx context.Context, host string) ([]netip.Addr, error) { return via.lookup(ctx, host, servers) },
+		Dial: func(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
+			conn, err := via.dial(ctx, "tcp", to.String())
+			if err != nil {
+				return nil, fmt.Errorf("%w: %w", command.ErrConnect, err)
+			}
+			return conn, nil
+		},
+	}
+}
+
+// pageError gives an error of a page load its kind.
+func pageError(ctx context.Context, err error) error {
+	if ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("%w: %w", command.ErrTimeout, err)
+	}
+	return err
+}
