@@ -157,7 +157,9 @@ func TestCode(t *testing.T) {
 		{"http", ErrTimeout, 28},
 		{"http", ErrRedirects, 47},
 		{"http", ErrCertificate, 60},
-		{"performance", ErrUnsupported, 1},
+		{"performance", ErrURL, 120},
+		{"performance", ErrTimeout, 122},
+		{"telepathy", ErrUnsupported, 1},
 	} {
 		if got := Code(test.name, test.err); got != test.want {
 			t.Errorf("%s, %v: got %d, want %d", test.name, test.err, got, test.want)
