@@ -25,6 +25,7 @@ type Config struct {
 	Location  Location
 	Appliance Appliance
 	Log       Log
+	Schedule  []Scheduled
 
 	broker broker // parts of AMQP.URLs, until the whole file is read
 }
@@ -45,6 +46,16 @@ type Network struct {
 	Corporate []string // hosts of the company
 	Intranet  []string // addresses on the local network
 	Echo      []string // services that tell a caller its public address: URLs, or stun:host:port; default none
+}
+
+// Scheduled is a command that the terminal runs by itself: a line of the
+// section [SCHEDULE], such as
+//
+//	gateway = */5 * * * * ping 192.0.2.1 --count 5
+type Scheduled struct {
+	Name    string   // the key
+	When    string   // a cron expression (crontab(5)), or @hourly, @every 90s and the like; in local time, which on an appliance is UTC
+	Command []string // as typed: words
 }
 
 // Limits bound what commands do at the same time, counted in light ones such as

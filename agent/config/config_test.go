@@ -92,6 +92,22 @@ func TestLoadLogAndLimits(t *testing.T) {
 	}
 }
 
+func TestLoadSchedule(t *testing.T) {
+	got, err := Load(write(t, "natrix.ini", `[SCHEDULE]
+gateway = */5 * * * * ping 192.0.2.1 --count 5
+site = @every 90s http -H "Accept: text/html; q=1" get http://www.example.com/
+Hourly = @hourly dns www.example.com
+`), "")
+	want := []Scheduled{
+		{"gateway", "*/5 * * * *", []string{"ping", "192.0.2.1", "--count", "5"}},
+		{"site", "@every 90s", []string{"http", "-H", "Accept: text/html; q=1", "get", "http://www.example.com/"}},
+		{"Hourly", "@hourly", []string{"dns", "www.example.com"}},
+	}
+	if err != nil || !reflect.DeepEqual(got.Schedule, want) {
+		t.Errorf("got %q, %v", got.Schedule, err)
+	}
+}
+
 func TestLoadNamesEveryBadLine(t *testing.T) {
 	path := write(t, "natrix.ini", `[RABBITMQ]
 host = broker.example.com
@@ -108,6 +124,9 @@ log_directory = log
 syslog = https://logs.example.com
 [LIMITS]
 commands = 0
+[SCHEDULE]
+a = 99 * * * * ping host
+b = * * * * *
 `)
 	got, err := Load(path, write(t, "cmdline", "natrix.brokr=amqp://x/ natrix.a.b=c natrix.log=loud"))
 	if err == nil {
@@ -123,6 +142,8 @@ commands = 0
 		`natrix.ini:12: [COMMON] log_directory: "log" is not an absolute path`,
 		`natrix.ini:13: [COMMON] syslog: "https://logs.example.com" begins with none`,
 		`natrix.ini:15: [LIMITS] commands: "0" is not a whole number`,
+		`natrix.ini:17: [SCHEDULE] a: "99 * * * *" is not a time`,
+		`natrix.ini:18: [SCHEDULE] b: wants when and what`,
 		`kernel command line: natrix.brokr: no such setting`,
 		`kernel command line: natrix.a.b: no such setting`,
 		`kernel command line: natrix.log: [common] log_level: "loud"`,

@@ -71,6 +71,14 @@ func byWord(word string) *setting {
 }
 
 func (c *Config) apply(section, key, value string) error {
+	if strings.EqualFold(section, "schedule") {
+		job, err := scheduled(key, value)
+		if err != nil {
+			return fmt.Errorf("[%s] %s: %w", section, key, err)
+		}
+		c.Schedule = append(c.Schedule, job)
+		return nil
+	}
 	s := find(section, key)
 	if s == nil {
 		return fmt.Errorf("no such setting: [%s] %s", section, key)

@@ -43,6 +43,7 @@ type Places struct {
 // lock held, which takes microseconds; the medium is written to by Run alone.
 type Spool struct {
 	limits Limits
+	news   chan struct{} // a result was Put
 
 	mu      sync.Mutex
 	entries map[string]*Entry
@@ -74,11 +75,17 @@ type Entry struct {
 	finished  time.Time
 	delivered bool
 	saved     bool // on the medium
+	unasked   bool // nobody will ask for it: see Put
 }
 
 // New is an empty spool in memory.
 func New(limits Limits) *Spool {
-	return &Spool{limits: limits, entries: make(map[string]*Entry), crashed: make(map[string]step)}
+	return &Spool{
+		limits:  limits,
+		entries: make(map[string]*Entry),
+		crashed: make(map[string]step),
+		news:    make(chan struct{}, 1),
+	}
 }
 
 // Open returns a spool that holds what the places kept of an earlier one. The
@@ -211,6 +218,26 @@ func (e *Entry) Wait(ctx context.Context) ([]byte, error) {
 	}
 }
 
+// Put keeps a result that no server asked for. It is pending at once,
+// while the others give the server time to ask for them again.
+func (s *Spool) Put(key string, body []byte) {
+	e, mine := s.Claim(key)
+	if !mine {
+		return
+	}
+	s.mu.Lock()
+	e.unasked = true
+	s.mu.Unlock()
+	e.Finish(body)
+	select {
+	case s.news <- struct{}{}:
+	default: // told already
+	}
+}
+
+// News receives after results were Put. One reader gets it.
+func (s *Spool) News() <-chan struct{} { return s.news }
+
 // Delivered notes that the server has the result: it is only remembered from
 // now on.
 func (e *Entry) Delivered() {
@@ -227,13 +254,13 @@ func (e *Entry) Delivered() {
 }
 
 // Pending are the finished entries that have waited for the server for at
-// least the given time, oldest first.
+// least the given time, and those that were Put, oldest first.
 func (s *Spool) Pending(waited time.Duration) []*Entry {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var pending []*Entry
 	for _, e := range s.order {
-		if e.waits() && time.Since(e.finished) >= waited {
+		if e.waits() && (e.unasked || time.Since(e.finished) >= waited) {
 			pending = append(pending, e)
 		}
 	}

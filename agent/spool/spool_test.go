@@ -99,6 +99,21 @@ func TestPending(t *testing.T) {
 	})
 }
 
+func TestPut(t *testing.T) {
+	s := New(DefaultLimits())
+	s.Put("own", []byte("result"))
+	s.Put("own", []byte("another"))
+	select {
+	case <-s.News():
+	default:
+		t.Error("no news")
+	}
+	got := s.Pending(time.Hour)
+	if len(got) != 1 || string(got[0].body) != "result" {
+		t.Errorf("%d results wait, want the first", len(got))
+	}
+}
+
 func TestFullSpoolDropsDeliveredFirst(t *testing.T) {
 	s := New(Limits{Bytes: 5 * (64 + 1 + 2), Delivered: time.Hour, Age: time.Hour})
 	var entries []*Entry

@@ -18,6 +18,7 @@ import (
 	"github.com/natrix-os/natrix/agent/spool"
 	"github.com/natrix-os/natrix/sysinfo/netif"
 	"github.com/rabbitmq/amqp091-go"
+	"golang.org/x/sync/errgroup"
 )
 
 // executor is the core as this door sees it.
@@ -203,23 +204,42 @@ func (s *session) refuse(ctx context.Context, link netif.Link, d amqp091.Deliver
 	return d.Ack(false)
 }
 
-// sweep publishes, now and then, results that wait although nobody asks for
-// them: the broker forgot the command when it went down.
+// sweep publishes results that nobody asks for: the terminal's own, at once,
+// and now and then those of commands that the broker forgot when it went down.
 func (s *session) sweep(ctx context.Context) error {
 	const patience = 30 * time.Second
-	for sleep(ctx, patience) == nil {
-		for _, e := range s.worker.Results.Pending(patience) {
+	for {
+		if err := s.offer(ctx, s.worker.Results.Pending(patience)); err != nil {
+			return err
+		}
+		select {
+		case <-s.worker.Results.News():
+		case <-time.After(patience):
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// offer publishes finished results, many at a time, so that their confirms do
+// not wait for each other.
+func (s *session) offer(ctx context.Context, entries []*spool.Entry) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(64)
+	for _, e := range entries {
+		group.Go(func() error {
 			body, err := e.Wait(ctx)
 			if err != nil {
-				return nil
+				return nil // the session ends
 			}
 			if err := s.publish(ctx, ResponseQueue, body); err != nil {
 				return fmt.Errorf("publish a waiting result: %w", err)
 			}
 			e.Delivered()
-		}
+			return nil
+		})
 	}
-	return nil
+	return group.Wait()
 }
 
 // sleep waits for d, or returns the error of ctx if that ends first.
