@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"runtime"
+	"slices"
 	"sync"
 
 	"github.com/natrix-os/natrix/agent/command"
@@ -18,6 +19,7 @@ import (
 	"github.com/natrix-os/natrix/agent/location"
 	"github.com/natrix-os/natrix/agent/probe"
 	"github.com/natrix-os/natrix/agent/report"
+	"github.com/natrix-os/natrix/agent/schedule"
 	"github.com/natrix-os/natrix/agent/spool"
 	"github.com/natrix-os/natrix/sysinfo"
 	"github.com/natrix-os/natrix/sysinfo/netif"
@@ -62,9 +64,10 @@ func (a Agent) Run(ctx context.Context) error {
 	prober.Locations = locations.Finder()
 	reporter := Reporter(a.Config.Network, prober)
 
+	core := command.NewSet(prober.Commands()...).Limited(limits(a.Config.Limits))
 	worker := &amqp.Worker{
 		Config: a.Config.AMQP,
-		Core:   command.NewSet(prober.Commands()...).Limited(limits(a.Config.Limits)),
+		Core:   core,
 		Reports: []amqp.Report{
 			{Queue: amqp.BasicQueue, Every: a.Config.AMQP.Basic, Make: document(reporter.Basic, a.Log)},
 			{Queue: amqp.AdvanceQueue, Every: a.Config.AMQP.Advance, Make: document(reporter.Advance, a.Log)},
@@ -75,8 +78,13 @@ func (a Agent) Run(ctx context.Context) error {
 		Opened:   a.milestone(PhaseBroker),
 		Received: a.milestone(PhaseCommand),
 	}
+	timetable := schedule.Schedule{Core: core, Results: results, Terminal: defaultTerminal, Log: a.Log.With("door", "schedule")}
+	if err := timetable.Add(core, a.Config.Schedule); err != nil {
+		a.Log.Error("some of the schedule will not run", "err", err)
+	}
 	var running sync.WaitGroup
 	defer running.Wait()
+	running.Go(func() { timetable.Run(ctx) })
 	running.Go(func() { reporter.Run(ctx) })
 	running.Go(func() { results.Run(ctx) })
 	return worker.Run(ctx)
@@ -120,6 +128,18 @@ func Reporter(targets config.Network, prober *probe.Prober) *report.Reporter {
 		Pinger:    prober,
 		Locate:    prober.Locations,
 	})
+}
+
+// defaultTerminal is the terminal id of the link that the default route leaves
+// by, or of the first: "" without any.
+func defaultTerminal() string {
+	all, _ := netif.Links() // without links there is no id
+	links := netif.Terminals(all)
+	i := slices.IndexFunc(links, func(l netif.Link) bool { return l.Default4 || l.Default6 })
+	if len(links) == 0 {
+		return ""
+	}
+	return links[max(i, 0)].Terminal()
 }
 
 // milestone is a function that reports the milestone once.

@@ -18,7 +18,6 @@ import (
 	"github.com/google/uuid"
 	"github.com/natrix-os/natrix/agent/command"
 	"github.com/natrix-os/natrix/agent/config"
-	"github.com/natrix-os/natrix/agent/spool"
 	"github.com/robfig/cron/v3"
 )
 
@@ -27,11 +26,16 @@ type executor interface {
 	Execute(context.Context, command.Command) command.Result
 }
 
+// keeper is what results are left to: the spool.
+type keeper interface {
+	Put(key string, body []byte)
+}
+
 // Schedule is a list of commands with their times. Its fields are set before
 // Run and left alone after it.
 type Schedule struct {
 	Core     executor
-	Results  *spool.Spool
+	Results  keeper
 	Terminal func() string // the terminal id that results are told under: the MAC of the default link, 12 hex digits
 	Log      *slog.Logger
 
