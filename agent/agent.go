@@ -40,6 +40,7 @@ type Agent struct {
 	Config  config.Config
 	Log     *slog.Logger
 	Places  spool.Places       // where results are kept beside memory; none is fine
+	Alive   func()             // called every few seconds while nothing is stuck; may be nil
 	Reached func(phase string) // called at most once for each milestone; may be nil
 }
 
@@ -84,6 +85,9 @@ func (a Agent) Run(ctx context.Context) error {
 	}
 	var running sync.WaitGroup
 	defer running.Wait()
+	if a.Alive != nil {
+		running.Go(func() { Pulse(ctx, a.Log, a.Alive, worker.Stuck) })
+	}
 	running.Go(func() { timetable.Run(ctx) })
 	running.Go(func() { reporter.Run(ctx) })
 	running.Go(func() { results.Run(ctx) })

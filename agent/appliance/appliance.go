@@ -61,6 +61,7 @@ func Run(ctx context.Context, c Config) error {
 	m := newMachine(ctx, journal, log)
 	m.openScreens()
 	try("listen", m.listen(Socket))
+	try("listen for the agent", m.hear(notifySocket))
 	started := make(chan struct{})
 	m.wait.Go(func() {
 		defer close(started)
@@ -72,6 +73,9 @@ func Run(ctx context.Context, c Config) error {
 		try("wait for entropy", waitForEntropy())
 		m.keep("network", c.Network)
 		m.keep("agent", c.Agent)
+		if settings.Watchdog {
+			m.wait.Go(m.guard)
+		}
 		logPhase(log, "services", sinceBoot())
 	})
 	// The agent's work begins sooner when the shells do not start at the same

@@ -12,6 +12,7 @@ type machine struct {
 	journal  *journal
 	children *children
 	orders   chan order // from the control socket
+	silences silences
 
 	ctx  context.Context // ends with stop
 	stop context.CancelFunc
@@ -25,7 +26,7 @@ type machine struct {
 }
 
 func newMachine(ctx context.Context, j *journal, log *slog.Logger) *machine {
-	m := &machine{log: log, journal: j, children: newChildren(), orders: make(chan order, 1), screens: make(map[string]*screen)}
+	m := &machine{log: log, journal: j, children: newChildren(), orders: make(chan order, 1), silences: defaultSilences(), screens: make(map[string]*screen)}
 	m.ctx, m.stop = context.WithCancel(ctx)
 	return m
 }

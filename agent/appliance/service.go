@@ -54,7 +54,9 @@ type service struct {
 	pid      int           // 0 while it does not run
 	since    time.Duration // since boot, of the last start or end
 	restarts int
-	last     string // how it ended last, and why as far as it said
+	heard    time.Duration // since boot, of the last sign of life
+	aborted  int           // PID that was told to end for its silence
+	last     string        // how it ended last, and why as far as it said
 }
 
 // patience is how long a service may take to end when it is told to.

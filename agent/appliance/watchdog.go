@@ -15,10 +15,12 @@ const (
 	feedEvery = 5 * time.Second
 )
 
-// dog is the hardware watchdog, which resets the machine when PID 1 is stuck
+// dog is the hardware watchdog, which resets the machine when PID 1 is stuck, or
+// when the agent is and rebooting in order hangs too
 // (Documentation/watchdog/watchdog-api.rst).
 type dog struct {
 	device  *os.File
+	well    func() bool // whether to feed it
 	closing chan struct{}
 	done    chan struct{}
 }
@@ -33,7 +35,11 @@ func (m *machine) feed(device string) error {
 	if err != nil {
 		return err
 	}
-	d := &dog{f, make(chan struct{}), make(chan struct{})}
+	well := func() bool {
+		_, silence := m.watched().silence()
+		return silence < m.silences.reboot+time.Minute
+	}
+	d := &dog{f, well, make(chan struct{}), make(chan struct{})}
 	go d.feed()
 	m.mu.Lock()
 	m.dog = d
@@ -49,7 +55,9 @@ func (d *dog) feed() {
 	tick := time.NewTicker(feedEvery)
 	defer tick.Stop()
 	for {
-		unix.IoctlWatchdogKeepalive(int(d.device.Fd())) // if it fails for good, the watchdog does its work
+		if d.well() {
+			unix.IoctlWatchdogKeepalive(int(d.device.Fd())) // if it fails for good, the watchdog does its work
+		}
 		select {
 		case <-tick.C:
 		case <-d.closing:

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/natrix-os/natrix/agent"
 	"github.com/natrix-os/natrix/agent/config"
 	"github.com/natrix-os/natrix/agent/spool"
@@ -35,15 +36,19 @@ func agentCommand() *cobra.Command {
 		if len(settings.AMQP.URLs) == 0 && *cmdline != "" {
 			// An appliance has a shell, in which this can be read.
 			log.Error("no broker is configured: the kernel command line wants natrix.broker=URL, or the image a " + config.File)
-			<-cmd.Context().Done()
+			agent.Pulse(cmd.Context(), log, alive, func() string { return "" })
 			return nil
 		}
 		places := spool.Places{RAM: below(*ram, "spool"), Medium: below(*medium, "spool")}
-		a := agent.Agent{Config: settings, Log: log, Places: places, Reached: func(phase string) { milestone(log, phase) }}
+		a := agent.Agent{Config: settings, Log: log, Places: places, Alive: alive, Reached: func(phase string) { milestone(log, phase) }}
 		return a.Run(cmd.Context())
 	}
 	return cmd
 }
+
+// alive tells the supervisor, which is PID 1 of an appliance or systemd, that
+// the agent makes progress (sd_notify(3)). Without one it does nothing.
+func alive() { daemon.SdNotify(false, daemon.SdNotifyWatchdog) }
 
 // below is a directory in dir, or "" if there is no dir.
 func below(dir, name string) string {

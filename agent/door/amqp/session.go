@@ -39,7 +39,9 @@ type session struct {
 
 // session connects and works until the connection or ctx ends.
 func (w *Worker) session(ctx context.Context, broker string) error {
+	connecting := w.progress.begin("connecting to the broker", time.Now().Add(2*dialTimeout+grace))
 	s, err := w.connect(ctx, broker)
+	connecting()
 	if err != nil {
 		return err
 	}

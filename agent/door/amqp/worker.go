@@ -49,9 +49,10 @@ type Worker struct {
 	Opened   func() // called each time the queues are being consumed; may be nil
 	Received func() // called for each command that comes in; may be nil
 
-	slots   chan struct{} // one for each command that may run
-	running sync.WaitGroup
-	apart   bool // the broker counts the prefetch for each consumer alone: a session learns it and tells the next
+	slots    chan struct{} // one for each command that may run
+	running  sync.WaitGroup
+	progress progress
+	apart    bool // the broker counts the prefetch for each consumer alone: a session learns it and tells the next
 }
 
 // Run consumes until ctx ends, and then returns nil once every command it
@@ -185,6 +186,7 @@ func (s *session) run(ctx, lifetime context.Context, cmd command.Command) []byte
 	case <-ctx.Done():
 		return nil
 	}
+	defer w.progress.begin("command "+cmd.Name, cmd.Deadline().Add(grace))()
 	result := w.Core.Execute(lifetime, cmd)
 	if lifetime.Err() != nil {
 		return nil
