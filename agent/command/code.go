@@ -33,6 +33,8 @@ var codes = map[string][]row{
 		{ErrLink, 45},
 		{ErrRedirects, 47},
 		{ErrCertificate, 60},
+		{ErrOwnCert, 58},
+		{ErrAuthorities, 77},
 		{ErrTLS, 35},
 		{ErrTimeout, 28},
 		{ErrResolve, 6},
@@ -43,6 +45,9 @@ var codes = map[string][]row{
 		{ErrSend, 55},
 		{ErrReceive, 56},
 		{ErrWeirdReply, 8},
+		{ErrHTTP2, 92},
+		{ErrAuth, 94},
+		{ErrHTTP3, 95},
 	},
 	"performance": {
 		{ErrURL, 120},

@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -40,13 +41,45 @@ type httpWire struct {
 	UploadSpeed    float64           `json:"speed_upload"`
 	DownloadSpeed  float64           `json:"speed_download"`
 	Proto          string            `json:"http_version"`
+	CutOff         bool              `json:"download_cut_off,omitempty"`
+	TLSSession     *tlsWire          `json:"tls,omitempty"`
 	Header         string            `json:"response_header,omitempty"`
 	Body           string            `json:"response_body,omitempty"`
+	Charset        string            `json:"response_charset,omitempty"`
+	BodyCutOff     bool              `json:"response_body_cut_off,omitempty"`
+}
+
+// tlsWire is what the document says of a handshake. Times are RFC 3339.
+type tlsWire struct {
+	Version     string            `json:"version"`
+	Cipher      string            `json:"cipher"`
+	KeyExchange string            `json:"key_exchange,omitempty"`
+	ALPN        string            `json:"alpn,omitempty"`
+	ServerName  string            `json:"server_name"`
+	OCSPStapled bool              `json:"ocsp_stapled"`
+	Verified    bool              `json:"verified"`
+	Problem     string            `json:"problem,omitempty"`
+	DaysLeft    int               `json:"days_left"`
+	Chain       []certificateWire `json:"chain"`
+}
+
+type certificateWire struct {
+	Subject   string    `json:"subject"`
+	Issuer    string    `json:"issuer"`
+	Names     []string  `json:"names"`
+	NotBefore time.Time `json:"not_before"`
+	NotAfter  time.Time `json:"not_after"`
+	DaysLeft  int       `json:"days_left"`
+	Serial    string    `json:"serial"`
+	Key       string    `json:"key"`
+	Signature string    `json:"signature"`
+	SHA256    string    `json:"sha256"`
 }
 
 // MarshalJSON writes the data of the wire document.
 func (r *HTTPResult) MarshalJSON() ([]byte, error) {
 	p := r.Phases
+	text, set := r.Body.Text()
 	w := httpWire{
 		URL: r.URL, LastURL: r.LastURL, Status: r.Status, Redirects: r.Redirects, RedirectTime: ms(r.RedirectTime),
 		RemoteIP: r.Remote.Addr().Unmap().WithZone(""), RemoteLocation: r.RemoteLocation, RemotePort: r.Remote.Port(),
@@ -55,9 +88,27 @@ func (r *HTTPResult) MarshalJSON() ([]byte, error) {
 		Request: ms(p.Request), Response: ms(p.Response), Transfer: ms(p.Transfer),
 		HeaderSize: r.HeaderSize, Upload: r.Upload, Download: r.Download,
 		UploadSpeed: speed(r.Upload, p.Total()), DownloadSpeed: speed(r.Download, p.Total()),
-		Proto: r.Proto, Header: wireText([]byte(r.Header)), Body: wireText(r.Body),
+		Proto: r.Proto, CutOff: r.CutOff, TLSSession: r.TLS.wire(),
+		Header: wireText(headerUTF8(r.Header)), Body: wireText(text), Charset: set, BodyCutOff: r.Body.CutOff,
 	}
 	return json.Marshal(w)
+}
+
+func (s *TLSSession) wire() *tlsWire {
+	if s == nil {
+		return nil
+	}
+	w := &tlsWire{
+		Version: s.Version, Cipher: s.Cipher, KeyExchange: s.KeyExchange, ALPN: s.ALPN, ServerName: s.ServerName,
+		OCSPStapled: s.OCSPStapled, Verified: s.Problem == nil, DaysLeft: s.DaysLeft(),
+	}
+	if s.Problem != nil {
+		w.Problem = s.Problem.Error()
+	}
+	for _, c := range s.Chain {
+		w.Chain = append(w.Chain, certificateWire(c))
+	}
+	return w
 }
 
 func speed(bytes int64, d time.Duration) float64 {
@@ -67,17 +118,21 @@ func speed(bytes int64, d time.Duration) float64 {
 	return float64(int64(float64(bytes) / d.Seconds()))
 }
 
-// wireText is text that the server stores: UTF-8, without NUL, and nothing
-// rather than blanks. What is not UTF-8 is read as ISO 8859-1, as the original did.
-func wireText(b []byte) string {
-	s := string(b)
-	if !utf8.ValidString(s) {
-		runes := make([]rune, len(b))
-		for i, c := range b {
-			runes[i] = rune(c)
-		}
-		s = string(runes)
+// headerUTF8 reads a header as ISO 8859-1 unless it is UTF-8, as the original did.
+func headerUTF8(header string) string {
+	if utf8.ValidString(header) {
+		return header
 	}
+	runes := make([]rune, len(header))
+	for i, c := range []byte(header) {
+		runes[i] = rune(c)
+	}
+	return string(runes)
+}
+
+// wireText is a text that the server stores: without NUL, and nothing rather
+// than blanks.
+func wireText(s string) string {
 	s = strings.ReplaceAll(s, "\x00", "")
 	if strings.TrimSpace(s) == "" {
 		return ""
@@ -95,10 +150,24 @@ func (r *HTTPResult) WriteText(w io.Writer) {
 	fmt.Fprintf(w, "%v -> %v, %d bytes\n", r.Local, r.Remote, r.Download)
 	fmt.Fprintf(w, "lookup %.3f  connect %.3f  tls %.3f  request %.3f  response %.3f  transfer %.3f  total %.3f ms\n",
 		ms(p.Lookup), ms(p.Connect), ms(p.TLS), ms(p.Request), ms(p.Response), ms(p.Transfer), ms(p.Total()))
+	r.TLS.writeText(w)
 	if r.Header != "" {
 		fmt.Fprint(w, r.Header)
 	}
-	if len(r.Body) > 0 {
-		fmt.Fprintln(w, wireText(r.Body))
+	if text, _ := r.Body.Text(); text != "" {
+		fmt.Fprintln(w, text)
+	}
+}
+
+func (s *TLSSession) writeText(w io.Writer) {
+	if s == nil {
+		return
+	}
+	fmt.Fprintf(w, "%s  %s  %s  ALPN %s\n", s.Version, s.Cipher, cmp.Or(s.KeyExchange, "RSA"), cmp.Or(s.ALPN, "none"))
+	for i, c := range s.Chain {
+		fmt.Fprintf(w, "certificate %d: %s, until %s (%d days), %s, by %s\n", i, c.Subject, c.NotAfter.UTC().Format(time.DateOnly), c.DaysLeft, c.Key, c.Issuer)
+	}
+	if s.Problem != nil {
+		fmt.Fprintf(w, "not to be believed: %v\n", s.Problem)
 	}
 }

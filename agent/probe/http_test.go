@@ -2,6 +2,7 @@ package probe
 
 import (
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"maps"
@@ -168,20 +169,19 @@ func TestHTTPPhases(t *testing.T) {
 	}
 }
 
-// trusting makes a request to a TLS server whose certificate counts as good
-// because its name and the authority's are given by the environment of the test.
+// trusting makes a request of a server and believes its certificate.
 func trusting(t *testing.T, s *httptest.Server, params HTTPParams, path string) (*HTTPResult, error) {
 	t.Helper()
-	u, err := webURL(s.URL + path)
-	if err != nil {
-		t.Fatal(err)
+	params.CACert = authority(s)
+	return New().HTTP(t.Context(), s.URL+path, params)
+}
+
+// authority is a server's certificate in PEM form; "" without TLS.
+func authority(s *httptest.Server) string {
+	if s.Certificate() == nil {
+		return ""
 	}
-	r := &HTTPResult{}
-	e := &exchange{params: params, method: "GET"}
-	if s.TLS != nil {
-		e.roots = s.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
-	}
-	return r, e.follow(t.Context(), u, r)
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}))
 }
 
 // slowly is a path whose routes take long to find.
@@ -200,8 +200,14 @@ func TestHTTPTakesRoutesBeforeTheClockStarts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	params := DefaultHTTP()
+	params.DNS = names
+	e, err := newExchange(t.Context(), params)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.via = slowly().asking(e.servers)
 	r := &HTTPResult{}
-	e := &exchange{via: slowly(), servers: []string{names}, params: DefaultHTTP(), method: "GET"}
 	if err := e.follow(t.Context(), u, r); err != nil {
 		t.Fatal(err)
 	}
@@ -372,6 +378,9 @@ func TestHTTPVersion(t *testing.T) {
 		params := DefaultHTTP()
 		params.Version = test.version
 		r, err := trusting(t, test.s, params, "/redirect/")
+		if r == nil {
+			r = new(HTTPResult)
+		}
 		if r.Proto != test.want || (err == nil) != (test.want != "") {
 			t.Errorf("%s, version %q: got %q, %v, want %q", test.name, test.version, r.Proto, err, test.want)
 		}
@@ -446,8 +455,8 @@ func TestHTTPKeepsTheBeginningOfALongBody(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if r.Download != int64(test.read) || len(r.Body) != test.kept {
-				t.Errorf("read %d bytes, kept %d, want %d, %d", r.Download, len(r.Body), test.read, test.kept)
+			if r.Download != int64(test.read) || len(r.Body.Bytes) != test.kept {
+				t.Errorf("read %d bytes, kept %d, want %d, %d", r.Download, len(r.Body.Bytes), test.read, test.kept)
 			}
 			if got := after.TotalAlloc - before.TotalAlloc; got > 4<<20 {
 				t.Errorf("took %d bytes of memory for a body of %d", got, r.Download)

@@ -1,0 +1,146 @@
+package probe
+
+import (
+	"bytes"
+	"compress/flate"
+	"compress/gzip"
+	"compress/zlib"
+	"io"
+	"mime"
+	"net/http"
+	"regexp"
+	"strings"
+	"unicode/utf8"
+
+	"golang.org/x/text/encoding"
+	"golang.org/x/text/encoding/charmap"
+	"golang.org/x/text/encoding/htmlindex"
+	"golang.org/x/text/encoding/unicode"
+)
+
+const (
+	maxBody = 64 << 20  // bytes read of one body: a test is not a download
+	maxKept = 256 << 10 // bytes of a body that are kept in the result
+)
+
+// Body is what was kept of a response's body. The zero Body is nothing.
+type Body struct {
+	Bytes     []byte // as they came, at most 256 KiB
+	CutOff    bool   // there was more
+	MediaType string // field Content-Type; "" without
+	Coding    string // field Content-Encoding; "" without
+}
+
+// readBody reads a response to its end or limit, and keeps the beginning if it is to.
+func readBody(response *http.Response, keep bool) (Body, int64, error) {
+	if !keep {
+		n, err := io.Copy(new(limited), io.LimitReader(response.Body, maxBody))
+		return Body{}, n, err
+	}
+	kept := &limited{room: maxKept}
+	n, err := io.Copy(kept, io.LimitReader(response.Body, maxBody))
+	return Body{
+		Bytes: kept.buf.Bytes(), CutOff: n > maxKept,
+		MediaType: response.Header.Get("Content-Type"), Coding: strings.ToLower(response.Header.Get("Content-Encoding")),
+	}, n, err
+}
+
+// limited keeps what fits and takes everything. The buffer is a field with a
+// name: its ReadFrom would have io.Copy go round Write.
+type limited struct {
+	buf  bytes.Buffer
+	room int // bytes that still fit
+}
+
+func (l *limited) Write(b []byte) (int, error) {
+	n, err := l.buf.Write(b[:min(len(b), l.room)])
+	l.room -= n
+	return len(b), err
+}
+
+// Text is the body as text, and the name of the character set in which it was
+// written (WHATWG Encoding).
+func (b Body) Text() (text, set string) {
+	if len(b.Bytes) == 0 {
+		return "", ""
+	}
+	plain := b.expanded()
+	coding := b.charset(plain)
+	set, _ = htmlindex.Name(coding)
+	if coding == unicode.UTF8 {
+		return strings.ToValidUTF8(string(whole(plain, b.CutOff)), string(utf8.RuneError)), set
+	}
+	decoded, _ := coding.NewDecoder().Bytes(plain) // what cannot be decoded becomes U+FFFD
+	return string(decoded), set
+}
+
+// declared finds the character set that a document declares for itself, in HTML or XML.
+var declared = regexp.MustCompile(`(?i)<(?:meta\s[^>]*charset|\?xml\s[^>]*encoding)\s*=\s*["']?\s*([\w.:-]+)`)
+
+// byteOrder is what a text can begin with to say how it is written.
+var byteOrder = []struct {
+	mark   string
+	coding encoding.Encoding
+}{
+	{"\xef\xbb\xbf", unicode.UTF8},
+	{"\xfe\xff", unicode.UTF16(unicode.BigEndian, unicode.UseBOM)},
+	{"\xff\xfe", unicode.UTF16(unicode.LittleEndian, unicode.UseBOM)},
+}
+
+// charset is how a text is written: as its first bytes say, or the response, or
+// the document; and else UTF-8 if it can be that.
+func (b Body) charset(plain []byte) encoding.Encoding {
+	for _, o := range byteOrder {
+		if bytes.HasPrefix(plain, []byte(o.mark)) {
+			return o.coding
+		}
+	}
+	_, params, _ := mime.ParseMediaType(b.MediaType)
+	if coding, err := htmlindex.Get(params["charset"]); err == nil {
+		return coding
+	}
+	if found := declared.FindSubmatch(plain[:min(len(plain), 1024)]); found != nil {
+		if coding, err := htmlindex.Get(string(found[1])); err == nil {
+			return coding
+		}
+	}
+	if utf8.Valid(whole(plain, true)) {
+		return unicode.UTF8
+	}
+	return charmap.Windows1252
+}
+
+// whole is a text without the character that the limit cut in two.
+func whole(b []byte, cut bool) []byte {
+	for n := 1; cut && n < utf8.UTFMax && n <= len(b); n++ {
+		if c := b[len(b)-n]; utf8.RuneStart(c) {
+			if !utf8.FullRune(b[len(b)-n:]) {
+				return b[:len(b)-n]
+			}
+			break
+		}
+	}
+	return b
+}
+
+// expanded is the body without its content coding, if that is one of those that
+// HTTP began with (RFC 9110, section 8.4.1), and as far as it was kept.
+func (b Body) expanded() []byte {
+	var r io.Reader
+	var err error
+	switch b.Coding {
+	case "gzip", "x-gzip":
+		r, err = gzip.NewReader(bytes.NewReader(b.Bytes))
+	case "deflate":
+		if r, err = zlib.NewReader(bytes.NewReader(b.Bytes)); err != nil {
+			r, err = flate.NewReader(bytes.NewReader(b.Bytes)), nil // many servers forgot the frame
+		}
+	default:
+		return b.Bytes
+	}
+	if err != nil {
+		return b.Bytes
+	}
+	plain, _ := io.ReadAll(io.LimitReader(r, maxKept)) // what was cut off cannot be read to its end
+	return plain
+}
