@@ -4,12 +4,13 @@
 #   make test    everything: unit tests, namespaces, a real broker, booted boards
 
 BOARD ?= amd64
+BOARDS = amd64 rpi2 rpi3
 
 export CGO_ENABLED = 0
 GOFLAGS_BUILD = -trimpath -buildvcs=false -ldflags='-s -w -buildid=' $(if $(EMBED),-tags $(EMBED))
 MAIN = ./agent/cmd/natrix
 
-.PHONY: build image location demo vet check test fuzz bench clean
+.PHONY: build image fetch lock location demo vet check test fuzz bench clean
 
 build: $(if $(EMBED),embed-$(EMBED)) ## build/natrix for this machine, and natrix-{amd64,arm,arm64} for the boards; EMBED=location puts the location data into them, 11 MB
 	go build $(GOFLAGS_BUILD) -o build/natrix $(MAIN)
@@ -17,8 +18,15 @@ build: $(if $(EMBED),embed-$(EMBED)) ## build/natrix for this machine, and natri
 	GOARCH=arm GOARM=7 go build $(GOFLAGS_BUILD) -o build/natrix-arm $(MAIN)
 	GOARCH=arm64 go build $(GOFLAGS_BUILD) -o build/natrix-arm64 $(MAIN)
 
-image: ## build/image/$(BOARD): kernel and initramfs; CONFIG=natrix.ini puts a configuration into it, LOCATION=build/location/data location data
+image: ## build/image/$(BOARD): the medium, kernel and initramfs; CONFIG=natrix.ini puts a configuration into them, LOCATION=build/location/data location data
 	go run ./image/cmd/mkimage -board $(BOARD) $(if $(CONFIG),-config $(CONFIG)) $(if $(LOCATION),-location $(LOCATION))
+
+fetch: ## everything that a build of any board needs: after it, no network
+	go mod download
+	for board in $(BOARDS); do go run ./image/cmd/mkimage -fetch -board $$board || exit 1; done
+
+lock: ## move what is pinned in board/*/*.lock to Debian's present versions
+	for board in $(BOARDS); do go run ./image/cmd/mkimage -lock -board $$board || exit 1; done
 
 demo: packages-demo
 	go run ./image/cmd/demo
@@ -42,7 +50,7 @@ check: vet ## vet, unit tests and fuzz seeds: a minute, no root, no network
 RACE = ./agent/command ./agent/config ./agent/door/... ./agent/packet ./agent/probe ./agent/report ./agent/spool ./image/qemu ./sysinfo
 
 test: packages-test location vet ## everything: unit tests, namespaces, a real broker, real mtr, booted boards; nothing skips
-	NATRIX_MUST=net,rabbitmq,mtr,fping,systemd,boot,location,tcpdump go test -count=1 -p 1 -timeout 20m ./...
+	NATRIX_MUST=net,rabbitmq,mtr,fping,systemd,fat,boot,location,tcpdump go test -count=1 -p 1 -timeout 20m ./...
 	NATRIX_MUST=rabbitmq CGO_ENABLED=1 go test -race -short -p 1 $(RACE)
 
 fuzz: ## every fuzz target for FUZZTIME
@@ -56,7 +64,7 @@ clean:
 
 # Debian packages that the project needs beyond git, make and Go.
 packages-demo: PACKAGES = rabbitmq-server qemu-system-x86
-packages-test: PACKAGES = rabbitmq-server qemu-system-x86 qemu-system-arm mtr-tiny fping iproute2 systemd gcc libc6-dev tcpdump
+packages-test: PACKAGES = rabbitmq-server qemu-system-x86 qemu-system-arm mtr-tiny fping iproute2 systemd gcc libc6-dev tcpdump ovmf dosfstools mtools
 packages-location: PACKAGES = $(if $(shell command -v npm),,npm)
 packages-bench: PACKAGES = mtr-tiny fping iproute2
 packages-%:

@@ -15,13 +15,9 @@ import (
 	"github.com/ulikunitz/xz"
 )
 
-// unpackInto unpacks the files of a Debian package into the new directory dir.
+// unpackInto unpacks the files of Debian packages into the new directory dir.
 // Only once all of them are there has the directory its name.
-func unpackInto(dir string, deb []byte) error {
-	files, err := debFiles(deb)
-	if err != nil {
-		return err
-	}
+func unpackInto(dir string, debs ...[]byte) error {
 	tmp, err := os.MkdirTemp(filepath.Dir(dir), "unpack-")
 	if err != nil {
 		return err
@@ -32,8 +28,14 @@ func unpackInto(dir string, deb []byte) error {
 		return err
 	}
 	defer root.Close()
-	if err := untar(root, files); err != nil {
-		return fmt.Errorf("unpack %s: %w", filepath.Base(dir), err)
+	for _, deb := range debs {
+		files, err := debFiles(deb)
+		if err != nil {
+			return err
+		}
+		if err := untar(root, files); err != nil {
+			return fmt.Errorf("unpack %s: %w", filepath.Base(dir), err)
+		}
 	}
 	return os.Rename(tmp, dir)
 }
@@ -51,17 +53,18 @@ func untar(root *os.Root, archive *tar.Reader) error {
 		if header.Typeflag != tar.TypeReg {
 			continue
 		}
-		if err := untarFile(root, path.Clean(header.Name), archive); err != nil {
+		if err := untarFile(root, path.Clean(header.Name), header.FileInfo().Mode(), archive); err != nil {
 			return err
 		}
 	}
 }
 
-func untarFile(root *os.Root, name string, content io.Reader) error {
+// untarFile keeps of the mode whether the file is a program.
+func untarFile(root *os.Root, name string, mode os.FileMode, content io.Reader) error {
 	if err := root.MkdirAll(path.Dir(name), 0o755); err != nil {
 		return err
 	}
-	f, err := root.Create(name)
+	f, err := root.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o644|mode&0o111)
 	if err != nil {
 		return err
 	}

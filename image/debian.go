@@ -10,33 +10,67 @@ import (
 	"strings"
 )
 
-// Debian is a kernel of the Debian archive. Superseded versions disappear from
+// Debian is packages of the Debian archive. Superseded versions disappear from
 // the mirrors, so the lock says what was built, and moves when asked.
 type Debian struct {
-	Meta string // package that depends on the newest kernel, as in linux-image-armmp:armhf
-	Lock string // the kernel's package, its version and the SHA-256 of its .deb
+	Meta string // for a kernel: the package that depends on the newest, as in linux-image-armmp:armhf
+	File string // the lock's file, in the directory of the board
+	Lock string // a line for each package, all of one architecture: its name and architecture, its version, and the SHA-256 of its .deb
 }
 
-// Dir returns the unpacked package. It is fetched once, from the sources that
-// this machine's apt is configured with.
+// Dir returns the directory that the packages are unpacked in, one over the
+// other. They are fetched once, from the sources that this machine's apt is
+// configured with.
 func (d Debian) Dir(ctx context.Context, _, cache string) (string, error) {
-	pkg, err := parseLock(d.Lock)
+	packages, err := parseLock(d.Lock)
 	if err != nil {
 		return "", err
 	}
-	dir := filepath.Join(cache, pkg.file())
+	dir := filepath.Join(cache, fmt.Sprintf("debian-%x", sha256.Sum256([]byte(d.Lock)))[:len("debian-")+16])
 	if _, err := os.Stat(dir); err == nil {
 		return dir, nil
 	}
-	deb, err := fetch(ctx, pkg, cache)
+	var debs [][]byte
+	a, err := newApt(ctx, cache, packages[0].arch)
 	if err != nil {
 		return "", err
 	}
-	return dir, unpackInto(dir, deb)
+	for _, pkg := range packages {
+		deb, err := a.fetch(ctx, pkg, cache)
+		if err != nil {
+			return "", err
+		}
+		debs = append(debs, deb)
+	}
+	return dir, unpackInto(dir, debs...)
 }
 
-// Current returns the lock for the kernel that Meta stands for today.
+// Current returns the lock for what is in the archive today.
 func (d Debian) Current(ctx context.Context, cache string) (string, error) {
+	if d.Meta != "" {
+		return d.currentKernel(ctx, cache)
+	}
+	packages, err := parseLock(d.Lock)
+	if err != nil {
+		return "", err
+	}
+	a, err := newApt(ctx, cache, packages[0].arch)
+	if err != nil {
+		return "", err
+	}
+	var lock strings.Builder
+	for _, pkg := range packages {
+		found, err := a.show(ctx, pkg.name)
+		if err != nil {
+			return "", err
+		}
+		lock.WriteString(locked{pkg.name, pkg.arch, found["Version"], found["SHA256"]}.String())
+	}
+	return lock.String(), nil
+}
+
+// currentKernel is the kernel that Meta stands for today.
+func (d Debian) currentKernel(ctx context.Context, cache string) (string, error) {
 	name, arch, _ := strings.Cut(d.Meta, ":")
 	a, err := newApt(ctx, cache, arch)
 	if err != nil {
@@ -62,37 +96,38 @@ type locked struct {
 	name, arch, version, sha256 string
 }
 
-func parseLock(lock string) (locked, error) {
-	fields := strings.Fields(lock)
-	if len(fields) != 3 {
-		return locked{}, fmt.Errorf("lock %q: want package:architecture, version and SHA-256", lock)
+func parseLock(lock string) ([]locked, error) {
+	var packages []locked
+	for line := range strings.Lines(lock) {
+		fields := strings.Fields(line)
+		if len(fields) != 3 {
+			return nil, fmt.Errorf("lock %q: want package:architecture, version and SHA-256", line)
+		}
+		name, arch, ok := strings.Cut(fields[0], ":")
+		if !ok || len(fields[2]) != 2*sha256.Size || strings.Contains(line, "/") {
+			return nil, fmt.Errorf("lock %q: want package:architecture, version and SHA-256", line)
+		}
+		packages = append(packages, locked{name, arch, fields[1], fields[2]})
 	}
-	name, arch, ok := strings.Cut(fields[0], ":")
-	if !ok || len(fields[2]) != 2*sha256.Size || strings.Contains(lock, "/") {
-		return locked{}, fmt.Errorf("lock %q: want package:architecture, version and SHA-256", lock)
+	if len(packages) == 0 {
+		return nil, errors.New("the lock names no package")
 	}
-	return locked{name, arch, fields[1], fields[2]}, nil
+	return packages, nil
 }
 
 func (l locked) String() string {
 	return fmt.Sprintf("%s:%s %s %s\n", l.name, l.arch, l.version, l.sha256)
 }
 
-func (l locked) file() string { return l.name + "_" + l.version + "_" + l.arch }
-
 // fetch returns the .deb of a package, which has the hash that was locked.
-func fetch(ctx context.Context, l locked, cache string) ([]byte, error) {
-	a, err := newApt(ctx, cache, l.arch)
-	if err != nil {
-		return nil, err
-	}
+func (a *apt) fetch(ctx context.Context, l locked, cache string) ([]byte, error) {
 	dir, err := os.MkdirTemp(cache, "deb-")
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
 	if err := a.download(ctx, l, dir); err != nil {
-		return nil, fmt.Errorf("%w\nif Debian has a newer kernel now, mkimage -lock moves to it", err)
+		return nil, fmt.Errorf("%w\nif Debian has a newer version now, make lock moves to it", err)
 	}
 	file, err := one(dir, "*.deb")
 	if err != nil {

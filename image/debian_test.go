@@ -102,7 +102,7 @@ func TestDebianIsFetchedOnce(t *testing.T) {
 	if got := strings.Count(calls, "download"); got != 1 {
 		t.Errorf("%d downloads, want 1:\n%s", got, calls)
 	}
-	if left, _ := filepath.Glob(filepath.Join(cache, "*-[0-9]*")); len(left) != 1 {
+	if left, _ := filepath.Glob(filepath.Join(cache, "de*")); len(left) != 1 {
 		t.Errorf("the cache holds %q, want the package alone", left)
 	}
 }
@@ -119,7 +119,7 @@ func TestDebianVersionIsGone(t *testing.T) {
 	cache := debian(t, nil)
 	source := Debian{Lock: "linux-image-0:armhf 0.9 " + strings.Repeat("0", 64)}
 	_, err := source.Dir(t.Context(), "", cache)
-	for _, want := range []string{"E: not found", "one source is stale", "mkimage -lock"} {
+	for _, want := range []string{"E: not found", "one source is stale", "make lock"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error is %v, want %q in it", err, want)
 		}

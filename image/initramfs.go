@@ -40,13 +40,24 @@ func settings(b Board, o Options) []cpio.Record {
 		cpio.StaticFile("etc/natrix/built", fmt.Sprintln(o.Date.Unix()), 0o644),
 		cpio.StaticFile("etc/os-release", osRelease(b, o), 0o644),
 	}
-	if o.Config != nil { // it may hold the broker's password
-		records = append(records, cpio.StaticFile("etc/natrix/natrix.ini", string(o.Config), 0o600))
-	}
 	for name, content := range o.Location {
 		records = append(records, cpio.StaticFile("etc/natrix/location/"+name, string(content), 0o644))
 	}
 	return records
+}
+
+// configArchive is an archive with the configuration alone, compressed, which
+// the kernel unpacks when it is behind the initramfs; nothing if there is none.
+// Only root may read it: it may hold the broker's password.
+func configArchive(config []byte) ([]byte, error) {
+	if config == nil {
+		return nil, nil
+	}
+	packed, err := archive([]cpio.Record{cpio.StaticFile("etc/natrix/natrix.ini", string(config), 0o600)})
+	if err != nil {
+		return nil, err
+	}
+	return compress(packed), nil
 }
 
 // osRelease is the file that os-release(5) describes.

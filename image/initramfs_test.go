@@ -38,7 +38,7 @@ func describe(t *testing.T, archive *cpio.Archive) string {
 }
 
 func TestAssemble(t *testing.T) {
-	o := Options{Version: "1.2", Revision: "v1.2-3-gabc", Date: time.Unix(1700000000, 0), Config: []byte("[RABBITMQ]\n"), Location: map[string][]byte{"ip2region.db": []byte("data")}}
+	o := Options{Version: "1.2", Revision: "v1.2-3-gabc", Date: time.Unix(1700000000, 0), Location: map[string][]byte{"ip2region.db": []byte("data")}}
 	tools := toolRecords([]byte("busybox"), []string{"x/cmds/core/gosh", "x/cmds/core/ls"})
 	raw, err := assemble(pc, o, []byte("natrix"), tools)
 	if err != nil {
@@ -56,13 +56,20 @@ func TestAssemble(t *testing.T) {
 	}
 }
 
-func TestAssembleWithoutConfig(t *testing.T) {
-	raw, err := assemble(pc, Options{}, nil, nil)
+// TestConfigIsBehindTheInitramfs: the kernel unpacks both, and only one of them
+// is in an update.
+func TestConfigIsBehindTheInitramfs(t *testing.T) {
+	packed, err := configArchive([]byte("[RABBITMQ]\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r, ok := unpack(t, compress(raw)).Get("etc/natrix/natrix.ini"); ok {
-		t.Errorf("natrix.ini without a configuration: %v", r)
+	const want = "040755 0:0 0   0 0,0 etc\n040755 0:0 0   0 0,0 etc/natrix\n" +
+		"100600 0:0 0  11 0,0 etc/natrix/natrix.ini \"[RABBITMQ]\\n\"\n"
+	if got := describe(t, unpack(t, packed)); got != want {
+		t.Errorf("archive is\n%s\nwant\n%s", got, want)
+	}
+	if packed, err := configArchive(nil); err != nil || packed != nil {
+		t.Errorf("without a configuration: %d bytes, %v", len(packed), err)
 	}
 }
 

@@ -2,13 +2,18 @@
 package rpi2
 
 import (
-	_ "embed"
+	"embed"
+
+	_ "github.com/gokrazy/firmware" // keeps the firmware in go.mod
 
 	"github.com/natrix-os/natrix/image"
 )
 
 //go:embed kernel.lock
 var kernel string
+
+//go:embed slot
+var files embed.FS
 
 // Board runs Debian's multi-platform kernel, in which every driver is a module.
 // Its console is the PL011.
@@ -18,10 +23,12 @@ func Board() image.Board {
 		GOARCH:      "arm",
 		GOARM:       "7",
 		Cmdline:     "console=tty1 console=ttyAMA0,115200 panic=10 quiet",
-		Source:      image.Debian{Meta: "linux-image-armmp:armhf", Lock: kernel},
+		Source:      image.Debian{Meta: "linux-image-armmp:armhf", File: "kernel.lock", Lock: kernel},
 		Kernel:      "boot/vmlinuz-*",
 		DeviceTrees: []string{"usr/lib/linux-image-*/bcm2836-rpi-2-b.dtb"},
 		Modules:     modules(),
+		Files:       files,
+		Parts:       image.RaspberryPi(),
 	}
 }
 

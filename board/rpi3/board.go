@@ -2,21 +2,33 @@
 package rpi3
 
 import (
+	"embed"
+
+	_ "github.com/gokrazy/firmware"   // keeps the firmware in go.mod
 	_ "github.com/gokrazy/kernel.rpi" // keeps the kernel in go.mod
 
 	"github.com/natrix-os/natrix/image"
 )
 
+//go:embed slot
+var files embed.FS
+
 // Board runs the 64-bit kernel of the Raspberry Pi tree, which has the drivers
-// of the on-board devices and of USB network adapters built in. Its console is
-// the mini-UART: the better one belongs to Bluetooth.
+// of the on-board devices and of USB network adapters built in. The firmware
+// unpacks the kernel, and puts the name of the serial port on the header in the
+// place of serial0.
 func Board() image.Board {
+	kernel := image.Module("github.com/gokrazy/kernel.rpi")
 	return image.Board{
 		Name:        "rpi3",
 		GOARCH:      "arm64",
-		Cmdline:     "console=tty1 console=ttyS0,115200 panic=10 quiet",
-		Source:      image.Module("github.com/gokrazy/kernel.rpi"),
+		Cmdline:     "console=tty1 console=serial0,115200 panic=10 quiet",
+		Source:      kernel,
 		Kernel:      "vmlinuz",
-		DeviceTrees: []string{"bcm2837-rpi-3-b.dtb", "bcm2837-rpi-3-b-plus.dtb"},
+		GzipKernel:  true,
+		DeviceTrees: []string{"bcm2710-rpi-3-b.dtb", "bcm2710-rpi-3-b-plus.dtb"},
+		Emulated:    []string{"bcm2837-rpi-3-b.dtb"},
+		Files:       files,
+		Parts:       append(image.RaspberryPi(), image.Part{Source: kernel, File: "overlays/disable-bt.dtbo", To: "slot/overlays/disable-bt.dtbo"}),
 	}
 }

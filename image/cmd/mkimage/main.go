@@ -40,9 +40,10 @@ func mkimage(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("mkimage", flag.ExitOnError)
 	name := flags.String("board", "amd64", "`board` to build for: "+strings.Join(names(), ", "))
 	out := flags.String("o", "", "output `directory` (default build/image/BOARD)")
-	config := flags.String("config", "", "`file` to install as /etc/natrix/natrix.ini")
+	config := flags.String("config", "", "`file` to install as natrix.ini")
 	location := flags.String("location", "", "`directory` whose files to install in /etc/natrix/location: data sets that say where addresses are")
-	lock := flags.Bool("lock", false, "build nothing; move the board to its distribution's current kernel")
+	lock := flags.Bool("lock", false, "build nothing; move the board's locks to its distribution's current packages")
+	only := flags.Bool("fetch", false, "build nothing; fetch what a build needs")
 	flags.Parse(args)
 
 	board, err := find(*name)
@@ -56,8 +57,11 @@ func mkimage(ctx context.Context, args []string) error {
 	if options.Location, err = files(*location); err != nil {
 		return err
 	}
-	if *lock {
-		return moveLock(ctx, board, options)
+	switch {
+	case *lock:
+		return moveLocks(ctx, board, options)
+	case *only:
+		return fetch(ctx, board, options)
 	}
 	if *out == "" {
 		*out = filepath.Join(options.Root, "build/image", board.Name)
@@ -67,8 +71,8 @@ func mkimage(ctx context.Context, args []string) error {
 		return err
 	}
 	fmt.Printf("%s in %s\n", board.Name, *out)
-	fmt.Printf("  kernel    %10d bytes\n  initramfs %10d bytes\n  natrix    %10d bytes, in the initramfs\n",
-		sizes.Kernel, sizes.Initramfs, sizes.Binary)
+	fmt.Printf("  kernel    %10d bytes\n  initramfs %10d bytes\n  natrix    %10d bytes, in the initramfs\n  medium    %10d bytes of files in %s\n",
+		sizes.Kernel, sizes.Initramfs, sizes.Binary, sizes.Medium, board.DiskFile())
 	return nil
 }
 
@@ -90,20 +94,33 @@ func files(dir string) (map[string][]byte, error) {
 	return contents, nil
 }
 
-// moveLock rewrites the lock file in the directory of a board that has one.
-func moveLock(ctx context.Context, b image.Board, o image.Options) error {
-	source, ok := b.Source.(interface {
-		Current(ctx context.Context, cache string) (string, error)
-	})
-	if !ok {
-		return fmt.Errorf("the kernel of %s is pinned by go.mod: move it with go get", b.Name)
+// moveLocks rewrites the lock files in the directory of a board that has any.
+func moveLocks(ctx context.Context, b image.Board, o image.Options) error {
+	for _, source := range b.Sources() {
+		debian, ok := source.(image.Debian)
+		if !ok {
+			continue // pinned by go.mod, and moved with go get
+		}
+		lock, err := debian.Current(ctx, o.Cache)
+		if err != nil {
+			return err
+		}
+		fmt.Print(lock)
+		if err := os.WriteFile(filepath.Join(o.Root, "board", b.Name, debian.File), []byte(lock), 0o644); err != nil {
+			return err
+		}
 	}
-	lock, err := source.Current(ctx, o.Cache)
-	if err != nil {
-		return err
+	return nil
+}
+
+// fetch downloads what the board's sources pin, unless the cache has it.
+func fetch(ctx context.Context, b image.Board, o image.Options) error {
+	for _, source := range b.Sources() {
+		if _, err := source.Dir(ctx, o.Root, o.Cache); err != nil {
+			return err
+		}
 	}
-	fmt.Print(lock)
-	return os.WriteFile(filepath.Join(o.Root, "board", b.Name, "kernel.lock"), []byte(lock), 0o644)
+	return nil
 }
 
 func names() []string {

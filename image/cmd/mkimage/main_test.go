@@ -239,7 +239,7 @@ func described(t *testing.T) image.Options {
 // linkKernels gives one cache the kernels of another.
 func linkKernels(t *testing.T, to, from string) {
 	t.Helper()
-	kernels, err := filepath.Glob(filepath.Join(from, "linux-image-*"))
+	kernels, err := filepath.Glob(filepath.Join(from, "debian-*"))
 	if err != nil {
 		t.Fatal(err)
 	}
