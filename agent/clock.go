@@ -10,14 +10,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// floor is before every time at which this program can run: a clock that says
-// less was never set.
-var floor = time.Date(2026, time.January, 1, 0, 0, 0, 0, time.UTC)
+// released is before every time at which this program can run.
+var released = time.Date(2026, time.January, 1, 0, 0, 0, 0, time.UTC)
 
-// waitForClock returns once the wall clock is past floor: a board without a
-// clock of its own starts in 1970, and what it stamped then would be wrong for
-// ever. It returns nil if ctx ends first.
-func waitForClock(ctx context.Context, log *slog.Logger) error {
+// waitForClock returns once the wall clock is past floor, or released if that
+// is zero: a board without a clock of its own starts in 1970, and what it
+// stamped then would be wrong for ever. It returns nil if ctx ends first.
+func waitForClock(ctx context.Context, floor time.Time, log *slog.Logger) error {
+	if floor.IsZero() {
+		floor = released
+	}
 	if time.Now().After(floor) {
 		return nil
 	}

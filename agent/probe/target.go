@@ -61,8 +61,9 @@ func ascii(name string) (string, error) {
 
 // path is the way out that a command was given.
 type path struct {
-	spec   string // name or address of a link; "" is by route
-	family string // as in Way; "" is both
+	spec    string // name or address of a link; "" is by route
+	implied bool   // the command came in on that link, and asks for none
+	family  string // as in Way; "" is both
 
 	choose func(spec string, dst netip.Addr) (netif.Route, error)
 	known  map[netip.Addr]exit // never changed: copies of the path share it
@@ -77,7 +78,7 @@ type exit struct {
 // pathOf is the link that the parameters name, or else that of the command.
 func pathOf(ctx context.Context, spec string) (path, error) {
 	if spec == "" {
-		return path{spec: command.LinkOf(ctx), choose: netif.Select}, nil
+		return path{spec: command.LinkOf(ctx), implied: true, choose: netif.Select}, nil
 	}
 	if _, _, err := netif.Find(spec); err != nil {
 		return path{}, fmt.Errorf("%w: %w", command.ErrLink, err)
@@ -85,9 +86,18 @@ func pathOf(ctx context.Context, spec string) (path, error) {
 	return path{spec: spec, choose: netif.Select}, nil
 }
 
+// by is the link to an address. To itself a terminal has none: a command for
+// localhost means it whichever link it came in on.
+func (v path) by(addr netip.Addr) string {
+	if v.implied && addr.IsLoopback() {
+		return ""
+	}
+	return v.spec
+}
+
 // to is the route to an address along the path.
 func (v path) to(addr netip.Addr) (netif.Route, error) {
-	route, err := v.choose(v.spec, addr)
+	route, err := v.choose(v.by(addr), addr)
 	if err != nil {
 		return route, fmt.Errorf("%w: %w", command.ErrUnreachable, err)
 	}
@@ -135,7 +145,7 @@ func (v path) exit(addr netip.Addr) exit {
 	if known, found := v.known[addr]; found {
 		return known
 	}
-	if v.spec == "" {
+	if v.by(addr) == "" {
 		return exit{dialer: new(net.Dialer)}
 	}
 	route, err := v.to(addr)

@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/rabbitmq/amqp091-go"
@@ -125,10 +126,27 @@ func (b *Broker) Start(ctx context.Context) error {
 
 // Sync returns once all that has been declared is in files and so survives Kill.
 func (b *Broker) Sync(ctx context.Context) error {
-	cmd := exec.CommandContext(ctx, control, "eval", "ok = mnesia:sync_log().")
+	return b.eval(ctx, "ok = mnesia:sync_log().")
+}
+
+// AddUser adds a user who may do everything in VHost.
+func (b *Broker) AddUser(ctx context.Context, name, password string) error {
+	return b.eval(ctx, fmt.Sprintf(
+		"ok = rabbit_auth_backend_internal:add_user(%[1]s, %[2]s, %[3]s), ok = rabbit_auth_backend_internal:set_permissions(%[1]s, %[4]s, %[5]s, %[5]s, %[5]s, %[3]s).",
+		binary(name), binary(password), binary("test"), binary(VHost), binary(".*")))
+}
+
+// binary is a string as Erlang has it, byte by byte.
+func binary(s string) string {
+	return "<<" + strings.Trim(strings.ReplaceAll(fmt.Sprint([]byte(s)), " ", ","), "[]") + ">>"
+}
+
+// eval runs Erlang inside the broker.
+func (b *Broker) eval(ctx context.Context, expression string) error {
+	cmd := exec.CommandContext(ctx, control, "eval", expression)
 	cmd.Env = b.env()
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("sync RabbitMQ's definitions: %w\n%s", err, out)
+		return fmt.Errorf("have RabbitMQ do %q: %w\n%s", expression, err, out)
 	}
 	return nil
 }
