@@ -2,14 +2,12 @@ package probe
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"net/netip"
-	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/miekg/dns"
@@ -19,37 +17,50 @@ import (
 
 var dnsInfo = command.Info{
 	Name:    "dns",
-	Summary: "What a name server says about a name, and how long it takes",
-	Example: "natrix dns www.example.com\nnatrix dns -s 192.0.2.53 -m MX example.com",
+	Summary: "What name servers say about a name, and how long it takes them",
+	Example: "natrix dns www.example.com\n" +
+		"natrix dns -s 192.0.2.53 -m MX example.com\n" +
+		"natrix dns -s tls://dns.example.net,https://dns.example.net/dns-query --all-servers --dnssec -o text example.com\n" +
+		"natrix dns 192.0.2.1",
 }
-
-const (
-	resolvConf = "/etc/resolv.conf"
-	// A UDP query is repeated, because one lost packet is no answer about a name server.
-	dnsTries = 3
-	// The size that gets through everywhere without fragments (DNS flag day 2020).
-	dnsPayload = 1232
-)
 
 // DNSParams are the parameters of a dns query.
 type DNSParams struct {
-	Interface string        // link to send from, by name or by one of its addresses; "" is by route
-	Server    string        // name servers, separated by commas; "" is the system's
-	System    bool          // use the system's name servers even if Server is set
-	Method    string        // type of record: a, aaaa, cname, mx, ns, ...
-	Timeout   time.Duration // for all tries of all name servers together
+	Interface  string        // link to send from, by name or by one of its addresses; "" is by route
+	Server     string        // name servers, separated by commas; "" is the system's
+	System     bool          // use the system's name servers even if Server is set
+	All        bool          // ask every name server, not only those up to the first that answers
+	Method     string        // type of record: a, aaaa, cname, mx, ns, ... or type123; "" is a, and ptr for an address
+	Timeout    time.Duration // for all tries of all name servers together
+	DNSSEC     bool          // ask for signatures, and whether the name server has verified them
+	Unchecked  bool          // ask the name server not to verify signatures
+	NoRecurse  bool          // ask for what the name server knows itself
+	Subnet     string        // tell the name server that the answer is for this network (RFC 7871); "" tells nothing
+	NSID       bool          // ask which of its instances the name server is (RFC 5001)
+	Cookie     bool          // send a DNS cookie (RFC 7873)
+	UDPPayload int           // bytes of the largest answer that may come by UDP; 0 asks without EDNS
 }
 
 // DefaultDNS asks the system's name servers for addresses.
-func DefaultDNS() DNSParams { return DNSParams{Method: "a", Timeout: 10 * time.Second} }
+func DefaultDNS() DNSParams {
+	return DNSParams{Timeout: 10 * time.Second, UDPPayload: dnsPayload}
+}
 
 // Flags declares the parameters for all doors.
 func (p *DNSParams) Flags(f *command.Flags) {
 	f.Text(&p.Interface, "interface", "i", "link to send from: its name, or one of its addresses")
-	f.Text(&p.Server, "server", "s", "name server to ask; several are tried in order", "dns_server")
+	f.Text(&p.Server, "server", "s", "name servers, tried in order: ADDRESS, HOST:PORT, HOST#PORT, tcp://HOST, tls://HOST, https://HOST/PATH", "dns_server")
 	f.Switch(&p.System, "is-default", "", "ask the system's name servers")
-	f.Text(&p.Method, "method", "m", "type of record: A, AAAA, CNAME, MX, NS, TXT, SOA, SRV, PTR, CAA, ...", "dns_method")
+	f.Switch(&p.All, "all-servers", "", "ask every name server, side by side, and compare")
+	f.Text(&p.Method, "method", "m", "type of record: A, AAAA, CNAME, MX, NS, TXT, SOA, SRV, PTR, CAA, HTTPS, ... (default A, PTR for an address)", "dns_method")
 	f.Seconds(&p.Timeout, "timeout", "t", "for all tries together, in seconds", "dns_timeout")
+	f.Switch(&p.DNSSEC, "dnssec", "", "ask for signatures; authenticated in the answer then means that the name server has verified them, not this terminal")
+	f.Switch(&p.Unchecked, "checking-disabled", "", "ask the name server not to verify signatures")
+	f.Switch(&p.NoRecurse, "no-recurse", "", "ask for what the name server knows itself")
+	f.Text(&p.Subnet, "client-subnet", "", "ask on behalf of this network, such as 192.0.2.0/24")
+	f.Switch(&p.NSID, "nsid", "", "ask which of its instances the name server is")
+	f.Switch(&p.Cookie, "cookie", "", "send a DNS cookie")
+	f.Int(&p.UDPPayload, "udp-size", "", "bytes of the largest answer that may come by UDP; 0 asks without EDNS", 0, 65535)
 	f.Hide("is-default")
 }
 
@@ -59,10 +70,11 @@ type DNSResult struct {
 	Type           string // of the records asked for, upper case
 	Server         netip.AddrPort
 	ServerLocation location.Location
-	Time           time.Duration // of the query that was answered
-	Tries          int           // queries sent until then, to all name servers
-	Network        string        // udp, or tcp if the answer did not fit
-	Answer         []dns.RR      // the whole answer section, in order
+	Time           time.Duration // of the query that was answered, with the connection that it took
+	Tries          int           // queries sent to all name servers
+	Network        string        // udp, tcp (also if the answer did not fit into udp), tls or https
+	Message        *dns.Msg      // the whole answer
+	Attempts       []DNSAttempt  // name server by name server, in the order in which they were given
 
 	locations location.Finder
 }
@@ -74,25 +86,60 @@ func (p *Prober) DNS(ctx context.Context, destination string, params DNSParams) 
 	if err != nil {
 		return nil, err
 	}
-	kind, known := dns.StringToType[strings.ToUpper(params.Method)]
-	if !known || kind == dns.TypeANY || kind == dns.TypeAXFR || kind == dns.TypeIXFR {
-		return nil, fmt.Errorf("%w: %q is not a type of record to ask for", command.ErrParameter, params.Method)
+	kind, err := recordType(params.Method, host)
+	if err != nil {
+		return nil, err
+	}
+	query, err := params.query(questionName(host, kind), kind)
+	if err != nil {
+		return nil, err
 	}
 	via, err := pathOf(ctx, params.Interface)
 	if err != nil {
 		return nil, err
 	}
-	servers, err := p.nameServers(ctx, via, params)
+	ctx, cancel := context.WithTimeout(ctx, params.Timeout)
+	defer cancel()
+	servers, err := params.servers(ctx, via)
 	if err != nil {
 		return nil, err
 	}
-	query := new(dns.Msg).SetQuestion(questionName(host, kind), kind).SetEdns0(dnsPayload, false)
-	r := &DNSResult{Destination: destination, Type: dns.TypeToString[kind], locations: p.Locations}
-	if err := r.ask(ctx, via, query, servers, params.Timeout); err != nil {
+	q := inquiry{via: via.knowing(serverAddrs(servers)...), query: query, roots: p.roots}
+	r := &DNSResult{Destination: destination, Type: dns.Type(kind).String(), locations: p.Locations}
+	if params.All {
+		r.Attempts = q.everybody(ctx, servers)
+	} else {
+		r.Attempts = q.inTurn(ctx, servers)
+	}
+	if err := r.settle(); err != nil {
 		return nil, fmt.Errorf("%s %s: %w", r.Type, host, err)
 	}
 	r.ServerLocation = p.Locations.Of(r.Server.Addr())
 	return r, nil
+}
+
+// recordType reads a type of record by its name or as TYPE123 (RFC 3597).
+func recordType(method, host string) (uint16, error) {
+	method = strings.ToUpper(method)
+	if method == "" {
+		if _, err := netip.ParseAddr(host); err == nil {
+			return dns.TypePTR, nil
+		}
+		return dns.TypeA, nil
+	}
+	kind, known := dns.StringToType[method]
+	if number, is := strings.CutPrefix(method, "TYPE"); is && !known {
+		n, err := strconv.ParseUint(number, 10, 16)
+		kind, known = uint16(n), err == nil
+	}
+	switch kind {
+	case dns.TypeNone, dns.TypeOPT, dns.TypeTSIG, dns.TypeTKEY, dns.TypeAXFR, dns.TypeIXFR, dns.TypeMAILA, dns.TypeMAILB:
+		known = false // these are not asked for in a query
+	}
+	if !known {
+		return 0, fmt.Errorf("%w: %q is not a type of record to ask for", command.ErrParameter, method)
+	}
+	return kind, nil
 }
 
 // questionName is the name to ask for: an address has its pointer's.
@@ -106,223 +153,130 @@ func questionName(host string, kind uint16) string {
 	return dns.Fqdn(host)
 }
 
-// nameServers are those to ask, in order.
-func (p *Prober) nameServers(ctx context.Context, via path, params DNSParams) ([]netip.AddrPort, error) {
-	if params.Server == "" || params.System {
-		return systemServers()
-	}
-	var servers []netip.AddrPort
-	for one := range strings.SplitSeq(params.Server, ",") {
-		host, port := strings.TrimSpace(one), "53"
-		if h, p, err := net.SplitHostPort(host); err == nil {
-			host, port = h, p
-		}
-		name, err := hostOf(host)
-		if err != nil {
-			return nil, fmt.Errorf("name server: %w", err)
-		}
-		addrs, err := via.resolve(ctx, name, nil)
-		if err != nil {
-			return nil, fmt.Errorf("name server: %w", err)
-		}
-		server, err := netip.ParseAddrPort(net.JoinHostPort(addrs[0].String(), port))
-		if err != nil {
-			return nil, fmt.Errorf("%w: name server %q: %w", command.ErrParameter, one, err)
-		}
-		servers = append(servers, server)
-	}
-	return servers, nil
+// inquiry is one question to some name servers.
+type inquiry struct {
+	via   path
+	query *dns.Msg
+	roots certificates
 }
 
-func systemServers() ([]netip.AddrPort, error) {
-	conf, err := dns.ClientConfigFromFile(resolvConf)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", command.ErrNoResolver, err)
-	}
-	var servers []netip.AddrPort
-	for _, s := range conf.Servers {
-		if server, err := netip.ParseAddrPort(net.JoinHostPort(s, conf.Port)); err == nil {
-			servers = append(servers, server)
-		}
-	}
-	if len(servers) == 0 {
-		return nil, fmt.Errorf("%w in %s", command.ErrNoResolver, resolvConf)
-	}
-	return servers, nil
-}
-
-// ask tries each name server for its share of the time, and keeps the first
-// answer. The error is that of the last one.
-func (r *DNSResult) ask(ctx context.Context, via path, query *dns.Msg, servers []netip.AddrPort, timeout time.Duration) (err error) {
-	via = via.knowing(serverAddrs(servers)...)
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
+// inTurn asks one name server after the other, each for its share of the
+// time, until one has settled the question.
+func (q inquiry) inTurn(ctx context.Context, servers []dnsServer) []DNSAttempt {
+	var attempts []DNSAttempt
 	for i, server := range servers {
 		part, cancel := share(ctx, len(servers)-i)
-		err = r.askOne(part, via, query, server)
+		a := q.ask(part, server)
 		cancel()
-		if err == nil || errors.Is(err, command.ErrResolve) || errors.Is(err, command.ErrNoRecord) && !errors.Is(err, errServer) {
-			return err
-		}
-	}
-	return err
-}
-
-// errServer marks an answer that says more of the name server than of the name.
-var errServer = errors.New("the name server does not answer the question")
-
-func (r *DNSResult) askOne(ctx context.Context, via path, query *dns.Msg, server netip.AddrPort) error {
-	answer, err := r.exchange(ctx, via, query, server)
-	if err != nil {
-		return fmt.Errorf("ask %v: %w", server, err)
-	}
-	r.Server, r.Answer = server, answer.Answer
-	switch answer.Rcode {
-	case dns.RcodeSuccess:
-		if len(r.records()) == 0 {
-			return fmt.Errorf("%v: %w", server, command.ErrNoRecord)
-		}
-		return nil
-	case dns.RcodeNameError:
-		return fmt.Errorf("%v: %w: no such name", server, command.ErrResolve)
-	}
-	return fmt.Errorf("%v: %w: %w: %s", server, command.ErrNoRecord, errServer, dns.RcodeToString[answer.Rcode])
-}
-
-// exchange sends the query by UDP, again if nothing comes, without EDNS if the
-// name server does not know it, and by TCP if the answer does not fit.
-func (r *DNSResult) exchange(ctx context.Context, via path, query *dns.Msg, server netip.AddrPort) (*dns.Msg, error) {
-	var answer *dns.Msg
-	err := error(command.ErrTimeout)
-	for i := range dnsTries {
-		try, cancel := share(ctx, dnsTries-i)
-		answer, err = r.once(try, via, "udp", query, server)
-		cancel()
-		if err == nil || !errors.Is(err, command.ErrTimeout) {
+		attempts = append(attempts, a)
+		if a.settled() {
 			break
 		}
 	}
-	if err == nil && answer.Rcode == dns.RcodeFormatError && query.IsEdns0() != nil {
-		plain := query.Copy() // RFC 6891, section 6.2.2
-		plain.Extra = nil
-		return r.exchange(ctx, via, plain, server)
-	}
-	if err == nil && answer.Truncated {
-		return r.once(ctx, via, "tcp", query, server)
-	}
-	return answer, err
+	return attempts
 }
 
-// once sends the query once and notes how long the answer took.
-func (r *DNSResult) once(ctx context.Context, via path, network string, query *dns.Msg, server netip.AddrPort) (*dns.Msg, error) {
-	r.Tries++
-	begin := time.Now()
-	conn, err := via.dial(ctx, network, server.String())
-	if err != nil {
-		return nil, timedOut(ctx, err)
+// everybody asks all name servers side by side.
+func (q inquiry) everybody(ctx context.Context, servers []dnsServer) []DNSAttempt {
+	attempts := make([]DNSAttempt, len(servers))
+	var asking sync.WaitGroup
+	for i, server := range servers {
+		asking.Go(func() { attempts[i] = q.ask(ctx, server) })
 	}
-	if network == "udp" {
-		begin = time.Now() // nothing has been sent so far
-	}
-	defer conn.Close()
-	defer context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })()
-	client := dns.Client{Net: network, UDPSize: dnsPayload}
-	if deadline, ok := ctx.Deadline(); ok {
-		client.Timeout = time.Until(deadline)
-	}
-	answer, _, err := client.ExchangeWithConnContext(ctx, query, &dns.Conn{Conn: conn, UDPSize: dnsPayload})
-	if err != nil {
-		return nil, timedOut(ctx, err)
-	}
-	r.Time, r.Network = time.Since(begin), network
-	return answer, nil
+	asking.Wait()
+	return attempts
 }
 
-// timedOut gives an error its kind: it took too long, or there is nobody there.
-func timedOut(ctx context.Context, err error) error {
-	var timeout net.Error
-	if ctx.Err() != nil || errors.As(err, &timeout) && timeout.Timeout() {
-		return command.ErrTimeout
+// settle takes over the first attempt that has settled the question. The error
+// is that of the last one if none has.
+func (r *DNSResult) settle() error {
+	var chosen *DNSAttempt
+	for i := range r.Attempts {
+		a := &r.Attempts[i]
+		r.Tries += a.Tries
+		if chosen == nil || !chosen.settled() {
+			chosen = a
+		}
 	}
-	return fmt.Errorf("%w: %w", command.ErrNoRecord, errors.Join(errServer, err))
+	if chosen.Err != nil {
+		return chosen.Err
+	}
+	r.Server, r.Network, r.Time, r.Message = chosen.Server, chosen.Network, chosen.Time, chosen.Message
+	return nil
 }
 
 // records are the answers of the type that was asked for.
-func (r *DNSResult) records() []dns.RR {
+func (r *DNSResult) records() []dns.RR { return recordsOf(r.Message, r.Type) }
+
+func recordsOf(m *dns.Msg, kind string) []dns.RR {
 	var found []dns.RR
-	for _, rr := range r.Answer {
-		if dns.TypeToString[rr.Header().Rrtype] == r.Type {
+	for _, rr := range m.Answer {
+		if kind == "ANY" || dns.Type(rr.Header().Rrtype).String() == kind {
 			found = append(found, rr)
 		}
 	}
 	return found
 }
 
-// Addrs are the addresses in the answer, in its order.
-func (r *DNSResult) Addrs() []netip.Addr {
-	var addrs []netip.Addr
-	for _, rr := range r.records() {
-		switch rr := rr.(type) {
-		case *dns.A:
-			addrs = append(addrs, addrOf(rr.A))
-		case *dns.AAAA:
-			addrs = append(addrs, addrOf(rr.AAAA))
+// DNSAttempt is what one name server made of the question.
+type DNSAttempt struct {
+	Written string         // the name server as it was given
+	Server  netip.AddrPort // whom it stands for
+	Network string         // udp, tcp, tls or https: by which the answer came, or was to come
+	Tries   int            // queries sent
+	Time    time.Duration  // of the query that was answered, with the connection that it took; 0 if none was
+	Connect time.Duration  // part of Time: the TCP connection
+	TLS     time.Duration  // part of Time: the TLS handshake
+	Message *dns.Msg       // nil if nothing was answered
+	Err     error          // why this is not an answer to the question; nil if it is
+}
+
+// errServer marks an answer that says more of the name server than of the name.
+var errServer = errors.New("the name server does not answer the question")
+
+// settled reports whether another name server need not be asked.
+func (a *DNSAttempt) settled() bool {
+	return a.Err == nil || errors.Is(a.Err, command.ErrResolve) || errors.Is(a.Err, command.ErrNoRecord) && !errors.Is(a.Err, errServer)
+}
+
+// ask puts the question to one name server.
+func (q inquiry) ask(ctx context.Context, server dnsServer) DNSAttempt {
+	a := DNSAttempt{Written: server.written, Server: server.addr, Network: server.network}
+	answer, err := q.exchange(ctx, server, &a)
+	if err != nil {
+		a.Err = fmt.Errorf("ask %v: %w", server, err)
+		return a
+	}
+	a.Message = answer
+	a.Err = q.judge(server, answer)
+	return a
+}
+
+// judge tells an answer from a refusal, and both from there being nothing.
+func (q inquiry) judge(server dnsServer, answer *dns.Msg) error {
+	switch answer.Rcode {
+	case dns.RcodeSuccess:
+		if len(answer.Question) != 1 || !strings.EqualFold(answer.Question[0].Name, q.query.Question[0].Name) || answer.Question[0].Qtype != q.query.Question[0].Qtype {
+			return fmt.Errorf("%v: %w: %w: answers something else", server, command.ErrNoRecord, errServer)
+		}
+		if len(recordsOf(answer, dns.Type(q.query.Question[0].Qtype).String())) == 0 {
+			return fmt.Errorf("%v: %w%s", server, command.ErrNoRecord, reasons(answer))
+		}
+		return nil
+	case dns.RcodeNameError:
+		return fmt.Errorf("%v: %w: no such name%s", server, command.ErrResolve, reasons(answer))
+	}
+	return fmt.Errorf("%v: %w: %w: %s%s", server, command.ErrNoRecord, errServer, dns.RcodeToString[answer.Rcode], reasons(answer))
+}
+
+// reasons are the extended errors of an answer in words.
+func reasons(answer *dns.Msg) string {
+	var b strings.Builder
+	for _, e := range extendedErrors(answer.IsEdns0()) {
+		fmt.Fprintf(&b, ", %s", e.Name)
+		if e.Text != "" {
+			fmt.Fprintf(&b, " (%s)", e.Text)
 		}
 	}
-	return slices.DeleteFunc(addrs, func(a netip.Addr) bool { return !a.IsValid() })
-}
-
-func addrOf(ip net.IP) netip.Addr {
-	a, _ := netip.AddrFromSlice(ip)
-	return a.Unmap()
-}
-
-// dnsWire is the data of the wire document. The server wants ips with every
-// type, if need be empty.
-type dnsWire struct {
-	IPs         []located `json:"ips"`
-	CNames      []string  `json:"cnames,omitempty"`
-	MXs         []string  `json:"mxs,omitempty"`
-	NS          []string  `json:"ns,omitempty"`
-	Destination string    `json:"destination"`
-	Time        float64   `json:"ptime"` // milliseconds
-	Server      located   `json:"dns_server"`
-
-	Type    string   `json:"type"`
-	Network string   `json:"network"`
-	Tries   int      `json:"tries"`
-	Records []string `json:"records"` // the answer section as in a zone file
-}
-
-// MarshalJSON writes the data of the wire document.
-func (r *DNSResult) MarshalJSON() ([]byte, error) {
-	w := dnsWire{
-		IPs: []located{}, Destination: r.Destination, Time: ms(r.Time),
-		Server: located{r.Server.Addr().WithZone(""), r.ServerLocation}, Type: r.Type, Network: r.Network, Tries: r.Tries,
-	}
-	for _, a := range r.Addrs() {
-		w.IPs = append(w.IPs, located{a, r.locations.Of(a)})
-	}
-	for _, rr := range r.records() {
-		switch rr := rr.(type) {
-		case *dns.CNAME:
-			w.CNames = append(w.CNames, rr.Target)
-		case *dns.MX:
-			w.MXs = append(w.MXs, rr.Mx)
-		case *dns.NS:
-			w.NS = append(w.NS, rr.Ns)
-		}
-	}
-	for _, rr := range r.Answer {
-		w.Records = append(w.Records, strings.ReplaceAll(rr.String(), "\t", " "))
-	}
-	return json.Marshal(w)
-}
-
-// WriteText prints the records, and who gave them.
-func (r *DNSResult) WriteText(w io.Writer) {
-	for _, rr := range r.Answer {
-		fmt.Fprintln(w, rr)
-	}
-	fmt.Fprintf(w, "%d records from %v over %s in %.3f ms\n", len(r.Answer), r.Server, r.Network, ms(r.Time))
+	return b.String()
 }

@@ -53,6 +53,10 @@ example.com.      60 IN MX 10 mx1.example.com.
 example.com.      60 IN MX 20 mx2.example.com.
 example.com.      60 IN NS ns1.example.com.
 example.com.      60 IN TXT "v=spf1 -all"
+example.com.      60 IN HTTPS 1 . alpn="h2,h3"
+example.com.      60 IN CAA 0 issue "ca.example.net"
+_sip._tcp.example.com. 60 IN SRV 10 60 5060 web.example.com.
+xn--r8jz45g.example.com. 60 IN A 192.0.2.7
 1.2.0.192.in-addr.arpa. 60 IN PTR web.example.com.
 `
 
@@ -70,7 +74,7 @@ func fromZone(w dns.ResponseWriter, answer *dns.Msg) {
 			if c, is := rr.(*dns.CNAME); is && q.Qtype != dns.TypeCNAME {
 				next = c.Target
 			}
-			if rr.Header().Rrtype == q.Qtype || rr.Header().Rrtype == dns.TypeCNAME {
+			if rr.Header().Rrtype == q.Qtype || q.Qtype == dns.TypeANY || rr.Header().Rrtype == dns.TypeCNAME {
 				answer.Answer = append(answer.Answer, rr)
 			}
 		}
@@ -99,6 +103,12 @@ func TestDNS(t *testing.T) {
 		{"NS", "example.com", map[string]string{"dns_method": "NS"}, []string{`"ips":[],"ns":["ns1.example.com."]`}},
 		{"TXT", "example.com", map[string]string{"dns_method": "txt"}, []string{`"ips":[]`, `"records":["example.com. 60 IN TXT \"v=spf1 -all\""]`}},
 		{"PTR of an address", "192.0.2.1", map[string]string{"dns_method": "ptr"}, []string{`PTR web.example.com.`}},
+		{"an address as it is", "http://192.0.2.1:80/", nil, []string{`"ips":[],"ptrs":["web.example.com."]`, `"type":"PTR"`}},
+		{"everything", "example.com", map[string]string{"method": "any"}, []string{`"mxs":["mx1`, `"type":"TXT","ttl":60,"data":"\"v=spf1 -all\""`}},
+		{"service", "_sip._tcp.example.com", map[string]string{"method": "SRV"}, []string{`"data":"10 60 5060 web.example.com."`}},
+		{"HTTPS", "example.com", map[string]string{"method": "https"}, []string{`"type":"HTTPS","ttl":60,"data":"1 . alpn=\"h2,h3\""`}},
+		{"type by its number", "example.com", map[string]string{"method": "TYPE257"}, []string{`"type":"CAA","ttl":60,"data":"0 issue \"ca.example.net\""`}},
+		{"internationalised", "例え.example.com", nil, []string{`"ip":"192.0.2.7"`, `"destination":"例え.example.com"`, `"name":"xn--r8jz45g.example.com."`}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			params := map[string]string{"dns_server": server, "is_default": "false"}
@@ -130,7 +140,7 @@ func TestDNSFailures(t *testing.T) {
 	}{
 		{"no such name", map[string]string{"dns_server": good, "destination": "none.example.com"}, command.ErrResolve, `"errorcode":101`},
 		{"no such record", map[string]string{"dns_server": good, "dns_method": "srv"}, command.ErrNoRecord, `"errorcode":103`},
-		{"bad method", map[string]string{"dns_server": good, "dns_method": "any"}, command.ErrParameter, `"errorcode":104`},
+		{"bad method", map[string]string{"dns_server": good, "dns_method": "axfr"}, command.ErrParameter, `"errorcode":104`},
 		{"name server is broken", map[string]string{"dns_server": broken}, command.ErrNoRecord, `"errorcode":103`},
 		{"name server is silent", map[string]string{"dns_server": silent, "dns_timeout": "0.9"}, command.ErrTimeout, `"errorcode":102`},
 		{"the other spelling", map[string]string{"dns_server": silent, "timeout": "0.9"}, command.ErrTimeout, `"errorcode":102`},
@@ -243,26 +253,23 @@ func TestDNSRepeatsALostQuery(t *testing.T) {
 }
 
 func TestDNSTakesRoutesBeforeTheClockStarts(t *testing.T) {
-	server, _ := nameServer(t, fromZone)
-	query := new(dns.Msg).SetQuestion("www.example.com.", dns.TypeA)
+	address, _ := nameServer(t, fromZone)
+	addr := netip.MustParseAddrPort(address)
+	q := inquiry{via: slowly().knowing(addr.Addr()), query: new(dns.Msg).SetQuestion("www.example.com.", dns.TypeA)}
 	for _, network := range []string{"udp", "tcp"} {
-		r := &DNSResult{Type: "A"}
-		via := slowly().knowing(netip.MustParseAddr("127.0.0.1"))
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if _, err := r.once(ctx, via, network, query, netip.MustParseAddrPort(server)); err != nil || r.Time <= 0 || r.Time > 90*time.Millisecond {
-			t.Errorf("%s: got %v, %v, want no time for the route", network, r.Time, err)
+		a := q.ask(ctx, dnsServer{network: network, addr: addr})
+		if a.Err != nil || a.Time <= 0 || a.Time > 90*time.Millisecond {
+			t.Errorf("%s: got %v, %v, want no time for the route", network, a.Time, a.Err)
 		}
-	}
-	r := &DNSResult{Type: "A"}
-	if err := r.ask(t.Context(), slowly(), query, []netip.AddrPort{netip.MustParseAddrPort(server)}, time.Second); err != nil || r.Time > 90*time.Millisecond {
-		t.Errorf("got %v, %v, want no time for the route", r.Time, err)
 	}
 }
 
 func TestDNSZonesStayHere(t *testing.T) {
-	body, err := json.Marshal(&DNSResult{Server: netip.MustParseAddrPort("[fe80::1%eth0]:53")})
-	if err != nil || !strings.Contains(string(body), `"dns_server":{"ip":"fe80::1",`) {
+	server := netip.MustParseAddrPort("[fe80::1%eth0]:53")
+	body, err := json.Marshal(&DNSResult{Server: server, Message: new(dns.Msg), Attempts: []DNSAttempt{{Server: server}}})
+	if err != nil || !strings.Contains(string(body), `"dns_server":{"ip":"fe80::1",`) || !strings.Contains(string(body), `"ip":"fe80::1","port":53`) {
 		t.Errorf("got %s, %v", body, err)
 	}
 	want := "1." + strings.Repeat("0.", 28) + "8.e.f.ip6.arpa."

@@ -40,7 +40,8 @@ func (e engine) NewStream(size int) stream { return e.Engine.NewStream(size) }
 type Prober struct {
 	Locations location.Finder // where addresses are; the zero Finder knows private ones
 
-	open func() (sender, error)
+	open  func() (sender, error)
+	roots certificates // whom name servers' certificates are of; nil is the system's choice
 
 	mu     sync.Mutex
 	engine sender

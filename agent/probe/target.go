@@ -130,15 +130,11 @@ func (v path) asking(servers []string) path {
 			asked = append(asked, server)
 		}
 	}
-	return v.knowing(serverAddrs(asked)...)
-}
-
-func serverAddrs(servers []netip.AddrPort) []netip.Addr {
 	var addrs []netip.Addr
-	for _, s := range servers {
+	for _, s := range asked {
 		addrs = append(addrs, s.Addr())
 	}
-	return addrs
+	return v.knowing(addrs...)
 }
 
 func (v path) exit(addr netip.Addr) exit {
