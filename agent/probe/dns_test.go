@@ -18,14 +18,7 @@ import (
 // nameServer answers on UDP and TCP of one loopback port, and counts UDP queries.
 func nameServer(t *testing.T, handle func(w dns.ResponseWriter, answer *dns.Msg)) (address string, queries *atomic.Int32) {
 	t.Helper()
-	udp, err := net.ListenPacket("udp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	tcp, err := net.Listen("tcp4", udp.LocalAddr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
+	udp, tcp := twoSockets(t)
 	queries = new(atomic.Int32)
 	handler := dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
 		if w.LocalAddr().Network() == "udp" {
@@ -41,6 +34,27 @@ func nameServer(t *testing.T, handle func(w dns.ResponseWriter, answer *dns.Msg)
 		t.Cleanup(func() { s.Shutdown() })
 	}
 	return udp.LocalAddr().String(), queries
+}
+
+// twoSockets are of UDP and TCP with the same port, which somebody else can
+// have of one of them.
+func twoSockets(t *testing.T) (net.PacketConn, net.Listener) {
+	t.Helper()
+	var last error
+	for range 100 {
+		udp, err := net.ListenPacket("udp4", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		tcp, err := net.Listen("tcp4", udp.LocalAddr().String())
+		if err == nil {
+			return udp, tcp
+		}
+		last = err
+		udp.Close()
+	}
+	t.Fatal(last)
+	return nil, nil
 }
 
 // zone is what the name server of most tests knows.
