@@ -140,7 +140,7 @@ func extendedErrors(opt *dns.OPT) []extendedError {
 			if !known {
 				name = fmt.Sprintf("extended error %d", e.InfoCode)
 			}
-			found = append(found, extendedError{e.InfoCode, name, wireText([]byte(e.ExtraText))})
+			found = append(found, extendedError{e.InfoCode, name, wireText(e.ExtraText)})
 		}
 	}
 	return found

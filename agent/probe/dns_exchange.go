@@ -84,7 +84,7 @@ func (q inquiry) once(ctx context.Context, server dnsServer, query *dns.Msg, a *
 	if server.network == "https" {
 		answer, err = post(ctx, conn, server, query)
 	} else {
-		answer, err = converse(ctx, conn, query)
+		answer, err = queryOver(ctx, conn, query)
 	}
 	if err != nil {
 		return nil, timedOut(ctx, err)
@@ -119,8 +119,8 @@ func (q inquiry) connect(ctx context.Context, server dnsServer, a *DNSAttempt) (
 	return encrypted, nil
 }
 
-// converse sends a query on a connection of its own and reads the answer.
-func converse(ctx context.Context, conn net.Conn, query *dns.Msg) (*dns.Msg, error) {
+// queryOver sends a query on a connection of its own and reads the answer.
+func queryOver(ctx context.Context, conn net.Conn, query *dns.Msg) (*dns.Msg, error) {
 	client := dns.Client{}
 	if deadline, ok := ctx.Deadline(); ok {
 		client.Timeout = time.Until(deadline)
