@@ -48,6 +48,7 @@ func prompt(prober *probe.Prober, further ...*cobra.Command) *cobra.Command {
 		checkCommand(prober),
 		reportCommand(prober),
 		dispatchCommand(),
+		fleetCommand(),
 		serviceCommand(),
 		doctorCommand(),
 		cli.Config(),
