@@ -10,7 +10,6 @@ package packet
 import (
 	"context"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -66,9 +65,8 @@ type Engine struct {
 	senders     [2]*sender           // IPv4, IPv6; nil where the family is missing
 	fragmenters [2][SCTP + 1]*sender // for packets that the kernel has to fragment; ICMP and UDP have one
 
-	glances uint        // after batches; under tx, as hit
-	hit     bool        // the last glance found answers
-	prompt  atomic.Bool // senders find the answers themselves
+	glances uint // after batches; under tx, as hit
+	hit     bool // the last glance found answers
 
 	receivers []*receiver
 	poller    *poller       // of the receivers, by index
@@ -238,17 +236,24 @@ func (e *Engine) expire() {
 	}
 }
 
-// lingering is how long the engine listens for late answers when nothing is in flight any more.
-const lingering = 10 * time.Second
+// After the last packet, if nothing is in flight, the engine listens for late and
+// duplicate answers from attention on, and until lingering.
+const (
+	attention = 50 * time.Millisecond
+	lingering = 10 * time.Second
+)
 
-// linger lets the sockets rest if it is time, and returns when that will be.
+// linger does what is due when nothing is in flight, and returns when it is to be asked again.
 func (e *Engine) linger(now int64) int64 {
-	quiet := e.launched + int64(lingering)
-	if e.table.aloft > 0 || e.resting {
+	idle := now - e.launched
+	switch {
+	case e.table.aloft > 0 || e.resting:
 		return never
-	}
-	if now < quiet {
-		return quiet
+	case idle < int64(attention):
+		return e.launched + int64(attention)
+	case idle < int64(lingering):
+		e.poller.listen()
+		return e.launched + int64(lingering)
 	}
 	e.resting = true
 	e.rest()

@@ -514,8 +514,11 @@ func TestNetnsRest(t *testing.T) {
 			t.Fatalf("got %+v, want closed", r)
 		}
 		e.mu.Lock()
-		if at := e.linger(e.launched + 1); at != e.launched+int64(lingering) || e.resting {
+		if at := e.linger(e.launched + 1); at != e.launched+int64(attention) || e.resting {
 			t.Errorf("just after a packet: got rest %t, at %d", e.resting, at)
+		}
+		if at := e.linger(e.launched + int64(attention)); at != e.launched+int64(lingering) || e.resting || !e.poller.open.Load() {
+			t.Errorf("with nothing in flight: got rest %t, at %d, listening %t", e.resting, at, e.poller.open.Load())
 		}
 		if at := e.linger(e.launched + int64(lingering)); at != never || !e.resting {
 			t.Errorf("after a while: got rest %t, at %d", e.resting, at)

@@ -162,7 +162,7 @@ func (e *Engine) launch(flights []*flight) {
 		}
 	}
 	e.launched, e.resting = now, false
-	e.arm(e.wheel.next(now))
+	e.arm(min(e.wheel.next(now), now+int64(attention)))
 }
 
 // book counts n packets as sent, or fails the one at done.

@@ -45,7 +45,7 @@ func newStream(e *Engine, size int) *Stream {
 func (s *Stream) Submit(requests []Request) (n int) {
 	for n < len(requests) {
 		batch := requests[n:min(n+batchSize, len(requests))]
-		took := s.submit(batch)
+		took := s.submit(batch, n+len(batch) == len(requests))
 		n += took
 		if took < len(batch) {
 			break
@@ -54,8 +54,11 @@ func (s *Stream) Submit(requests []Request) (n int) {
 	return n
 }
 
-// submit sends at most one batch, so that between two of them answers can be read.
-func (s *Stream) submit(requests []Request) int {
+// submit sends at most one batch, so that between two of them answers can be
+// read. Those that came while it was sent it finds itself. Unless there is
+// nothing left to wait for, it hands over to receive, and if they come as quickly as
+// that, only after the last batch.
+func (s *Stream) submit(requests []Request, last bool) int {
 	e := s.e
 	e.tx.Lock()
 	defer e.tx.Unlock()
@@ -73,7 +76,9 @@ func (s *Stream) submit(requests []Request) int {
 		}
 	}
 	e.flush()
-	e.glance()
+	if !e.glance() || last || n < len(requests) {
+		e.listen()
+	}
 	return n
 }
 
