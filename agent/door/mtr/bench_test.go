@@ -11,10 +11,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// BenchmarkProbes keeps a number of ICMP probes in flight through natrix, and
-// then through Debian's mtr-packet if there is one. The time is that of
-// natrix. Its further figures are probes per second, microseconds of CPU per
-// probe, and probes without a reply, each as natrix's and as Debian's.
+// BenchmarkProbes keeps a number of ICMP probes in flight through natrix and
+// Debian's mtr-packet in turn, each alone on the host: every raw socket there
+// costs the kernel a copy of every answer. Beside them runs the floor, which is
+// what the kernel alone costs, without and with stamps of every packet. The
+// figures are probes per second, microseconds of CPU per probe, and probes
+// without a reply. With source the probes name their source address, as mtr's
+// do; without, as those of Python's mtrpacket, mtr-packet looks it up.
 //
 // On loopback and over the chain h1 ── r1 ── r2 ── h2 the CPU time includes
 // the network's: the kernel forwards, and answers, while it sends. Over the
@@ -28,33 +31,67 @@ func BenchmarkProbes(b *testing.B) {
 	n.Connect(r2, h2)
 	n.Connect(h1, h3, nettest.Router{}, nettest.Router{})
 	n.Route()
-	for _, dst := range []struct{ name, addr string }{
-		{"loopback", "127.0.0.1"}, {"chain", h2.Addr4.String()}, {"path", h3.Addr4.String()},
+	for _, dst := range []struct{ name, addr, source string }{
+		{"loopback", "127.0.0.1", ""},
+		{"loopback+source", "127.0.0.1", "127.0.0.1"},
+		{"chain", h2.Addr4.String(), ""},
+		{"chain+source", h2.Addr4.String(), h1.Addr4.String()},
+		{"path", h3.Addr4.String(), ""},
 	} {
 		for _, inFlight := range []int{1, 16, 256, 1000} {
 			b.Run(fmt.Sprintf("%s/%d", dst.name, inFlight), func(b *testing.B) {
 				needDebian(b)
-				ours := natrix(b, "0.95").start(b, h1)
-				theirs := debian.start(b, h1)
-				ours.pump(dst.addr, 1000, inFlight) // what a session costs once
-				theirs.pump(dst.addr, 1000, inFlight)
-				b.ResetTimer()
-				natrix := ours.pump(dst.addr, b.N, inFlight)
-				b.StopTimer()
-				debian := theirs.pump(dst.addr, b.N, inFlight)
-				natrix.report(b, "natrix")
-				debian.report(b, "debian")
-				b.ReportMetric(natrix.rate()/debian.rate(), "x-rate")
-				b.ReportMetric(natrix.cpuPerProbe()/debian.cpuPerProbe(), "x-cpu")
+				command := " send-probe ip-4 " + dst.addr + " timeout 1"
+				if dst.source != "" {
+					command += " local-ip-4 " + dst.source
+				}
+				compare(b, h1, command+"\n", inFlight)
 			})
 		}
 	}
+}
+
+// rounds is how often the peers take turns, so that other load on the machine
+// meets all of them alike.
+const rounds = 5
+
+func compare(b *testing.B, h *nettest.Host, command string, inFlight int) {
+	ours, bare, stamped := natrix(b, "0.95"), natrix(b, "0.95"), natrix(b, "0.95")
+	bare.env = append(bare.env, floorEnv+"=bare")
+	stamped.env = append(stamped.env, floorEnv+"="+floorStamps)
+	peers := []implementation{ours, debian, bare, stamped}
+	efforts := make([]effort, len(peers))
+	for range rounds {
+		for i, p := range peers {
+			efforts[i].add(p.effort(b, h, command, max(b.N/rounds, 1), inFlight))
+		}
+	}
+	for i, name := range []string{"natrix", "debian", "floor", "floor+stamps"} {
+		efforts[i].report(b, name)
+	}
+	b.ReportMetric(efforts[0].rate()/efforts[1].rate(), "x-rate")
+	b.ReportMetric(efforts[0].cpuPerProbe()/efforts[1].cpuPerProbe(), "x-cpu")
+}
+
+// effort is what n probes take the implementation, in a session of its own.
+func (i implementation) effort(b *testing.B, h *nettest.Host, command string, n, inFlight int) effort {
+	s := i.start(b, h)
+	defer s.end()
+	s.pump(command, 1000, inFlight) // what a session costs once
+	return s.pump(command, n, inFlight)
 }
 
 // effort is what a number of probes took.
 type effort struct {
 	probes, lost int
 	wall, cpu    time.Duration
+}
+
+func (e *effort) add(f effort) {
+	e.probes += f.probes
+	e.lost += f.lost
+	e.wall += f.wall
+	e.cpu += f.cpu
 }
 
 func (e effort) rate() float64        { return float64(e.probes) / e.wall.Seconds() }
@@ -67,11 +104,9 @@ func (e effort) report(b *testing.B, who string) {
 }
 
 // pump sends n probes, as many as given in flight: for the replies that one
-// read brings it writes as many commands at once. They name no source address,
-// as those of Python's mtrpacket do not.
-func (s *session) pump(dst string, n, inFlight int) effort {
+// read brings it writes as many commands at once.
+func (s *session) pump(command string, n, inFlight int) effort {
 	s.t.Helper()
-	command := []byte(" send-probe ip-4 " + dst + " timeout 1\n")
 	buf := make([]byte, 1<<17)
 	var commands, partial []byte
 	sent, replied, lost := 0, 0, 0

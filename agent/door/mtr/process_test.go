@@ -23,7 +23,11 @@ import (
 // TestMain makes the test program an mtr-packet when it is called by that name.
 func TestMain(m *testing.M) {
 	if filepath.Base(os.Args[0]) == "mtr-packet" {
-		if err := serveProcess(); err != nil {
+		serve := serveProcess
+		if kind := os.Getenv(floorEnv); kind != "" {
+			serve = func() error { return serveFloor(kind == floorStamps) }
+		}
+		if err := serve(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
