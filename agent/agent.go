@@ -70,7 +70,7 @@ func (a Agent) Run(ctx context.Context) error {
 	prober.Locations = locations.Finder()
 	reporter := Reporter(a.Config.Network, prober)
 
-	core := command.NewSet(prober.Commands()...).Limited(limits(a.Config.Limits))
+	core := clocked{command.NewSet(prober.Commands()...).Limited(limits(a.Config.Limits))}
 	worker := &amqp.Worker{
 		Config: a.Config.AMQP,
 		Core:   core,
@@ -85,7 +85,7 @@ func (a Agent) Run(ctx context.Context) error {
 		Received: a.milestone(PhaseCommand),
 	}
 	timetable := schedule.Schedule{Core: core, Results: results, Terminal: defaultTerminal, Log: a.Log.With("door", "schedule")}
-	if err := timetable.Add(core, a.Config.Schedule); err != nil {
+	if err := timetable.Add(core.Set, a.Config.Schedule); err != nil {
 		a.Log.Error("some of the schedule will not run", "err", err)
 	}
 	var running sync.WaitGroup

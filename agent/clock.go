@@ -7,6 +7,8 @@ import (
 	"os"
 	"time"
 
+	"github.com/natrix-os/natrix/agent/command"
+	"github.com/natrix-os/natrix/sysinfo"
 	"golang.org/x/sys/unix"
 )
 
@@ -41,4 +43,15 @@ func waitForClock(ctx context.Context, floor time.Time, log *slog.Logger) error 
 		return fmt.Errorf("wait for the clock: %w", err)
 	}
 	return nil
+}
+
+// clocked is a core whose results say how far the clock could be trusted.
+type clocked struct{ command.Set }
+
+func (c clocked) Execute(ctx context.Context, cmd command.Command) command.Result {
+	r := c.Set.Execute(ctx, cmd)
+	if now, err := (sysinfo.Machine{}).Clock(); err == nil {
+		r.Clock = &command.Clock{Synchronised: now.Synchronised, Age: now.Corrected, Offset: now.Offset, MaxError: now.MaxError}
+	}
+	return r
 }

@@ -22,6 +22,15 @@ type Result struct {
 	Sent     time.Time // just before the measurement began
 	Answered time.Time // when the measurement ended
 	Returned time.Time // when the result was handed to the door
+	Clock    *Clock    // how far these times can be trusted; nil if nobody looked
+}
+
+// Clock says how far the wall clock could be trusted when a result was made.
+type Clock struct {
+	Synchronised bool          // somebody keeps it right
+	Age          time.Duration // since it was known to be right, at most; 0 unless Synchronised
+	Offset       time.Duration // that was still to be corrected
+	MaxError     time.Duration // how wrong it could be
 }
 
 // Fail is the result of a command that could not be measured at all.

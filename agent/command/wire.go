@@ -89,6 +89,7 @@ type reply struct {
 	Status  int           `json:"status"`
 	Data    any           `json:"data"`
 	Stamp   stamp         `json:"stamp"`
+	Clock   *clock        `json:"clock,omitempty"`
 }
 
 type replyCommand struct {
@@ -110,11 +111,27 @@ type stamp struct {
 	Returned  json.RawMessage `json:"terminal_response_return_time"`
 }
 
+// clock is an addition of ours: a server ignores it.
+type clock struct {
+	Synchronised bool    `json:"synchronised"`
+	Age          float64 `json:"age"`       // s, at most
+	Offset       float64 `json:"offset"`    // ms
+	MaxError     float64 `json:"max_error"` // ms
+}
+
+func clockOf(c *Clock) *clock {
+	if c == nil {
+		return nil
+	}
+	ms := func(d time.Duration) float64 { return d.Seconds() * 1000 }
+	return &clock{c.Synchronised, c.Age.Seconds(), ms(c.Offset), ms(c.MaxError)}
+}
+
 // Encode writes a result as the Natrix server and the command line expect it,
 // without a newline. A result that cannot be written becomes a failed one: an
 // error here would have the command redelivered for ever.
 func Encode(r Result) []byte {
-	doc := reply{Data: r.Data, Stamp: stampOf(r)}
+	doc := reply{Data: r.Data, Stamp: stampOf(r), Clock: clockOf(r.Clock)}
 	if r.Command.Echo != nil {
 		doc.Command = &replyCommand{r.Command.Echo.UUID, r.Command.Echo.Terminal}
 	}

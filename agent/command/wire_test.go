@@ -282,3 +282,11 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+func TestEncodeClock(t *testing.T) {
+	r := Result{Command: Command{Name: "ping"}, Data: number(1), Clock: &Clock{Synchronised: true, Age: 90 * time.Second, Offset: -1500 * time.Microsecond, MaxError: 45 * time.Millisecond}}
+	want := `"clock":{"synchronised":true,"age":90,"offset":-1.5,"max_error":45}`
+	if got := string(Encode(r)); !strings.Contains(got, want) {
+		t.Errorf("got %s, want it to hold %s", got, want)
+	}
+}
