@@ -130,15 +130,42 @@ func (i Invocation) execute(ctx context.Context, c Command, l *limiter) Result {
 	leave, err := l.enter(limited, i.weight)
 	if err == nil {
 		r.Sent = now()
-		r.Data, err = i.Measure(limited, c.Destination)
-		leave()
+		r.Data, err = i.finish(limited, c.Destination, leave)
 	}
 	r.Err, r.Answered = err, now()
-	if err != nil && ctx.Err() == nil && limited.Err() != nil {
+	if err != nil && !errors.Is(err, ErrInternal) && ctx.Err() == nil && limited.Err() != nil {
 		r.Err = fmt.Errorf("%s %v after it was received: %w", cutOff(leave != nil), r.Answered.Sub(c.Received).Round(time.Second), ErrTimeout)
 	}
 	r.Returned = now()
 	return r
+}
+
+// grace is how long a probe may take to end when its time is up.
+const grace = 5 * time.Second
+
+// finish measures until ctx ends, and a little longer at most: a probe that
+// does not end then is left behind, so that its command is answered. It keeps
+// its part of the limit for as long as it goes on.
+func (i Invocation) finish(ctx context.Context, destination string, leave func()) (data Data, err error) {
+	done := make(chan struct{})
+	var measured Data
+	var failed error
+	go func() {
+		defer leave()
+		measured, failed = i.Measure(ctx, destination)
+		close(done)
+	}()
+	select {
+	case <-done:
+		return measured, failed
+	case <-ctx.Done():
+	}
+	select {
+	case <-done:
+		return measured, failed
+	case <-time.After(grace):
+		return nil, fmt.Errorf("%w: the probe does not end", ErrInternal)
+	}
 }
 
 // cutOff says what ended at the deadline.

@@ -166,3 +166,22 @@ func TestCode(t *testing.T) {
 		}
 	}
 }
+
+func TestExecuteLeavesAStuckProbeBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		free := make(chan struct{})
+		defer close(free)
+		s := echoSet(func(context.Context, string, echoParams) (echoed, error) {
+			<-free // whatever its context says
+			return echoed{}, nil
+		})
+		begin := time.Now()
+		r := s.Execute(t.Context(), Command{Name: "echo", Destination: "x", Received: begin})
+		if !errors.Is(r.Err, ErrInternal) {
+			t.Errorf("got %v, want %v", r.Err, ErrInternal)
+		}
+		if took := time.Since(begin); took != answerWithin+grace {
+			t.Errorf("answered after %v, want %v", took, answerWithin+grace)
+		}
+	})
+}
