@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/netip"
 	"net/url"
 	"os"
 	"strings"
@@ -16,6 +17,9 @@ import (
 
 // File is where the settings are, unless a flag says otherwise.
 const File = "/etc/natrix/natrix.ini"
+
+// Session is where an appliance keeps what was set since it was booted.
+const Session = "/run/natrix/session.ini"
 
 // Config is what one terminal is told. Parts receive their section by value.
 type Config struct {
@@ -28,6 +32,7 @@ type Config struct {
 	Schedule  []Scheduled
 
 	broker broker // parts of AMQP.URLs, until the whole file is read
+	given  []Setting
 }
 
 // AMQP configures the worker door, which stays closed while URLs is empty.
@@ -73,9 +78,20 @@ type Location struct {
 
 // Appliance configures the machine when natrix is its PID 1.
 type Appliance struct {
-	Hostname string   // default: natrix- and the end of the first link's MAC
-	NTP      []string // time servers; default: those of the lease, then the pool
-	Watchdog bool     // feed /dev/watchdog; default true
+	Hostname string       // default: natrix- and the end of the first link's MAC
+	NTP      []string     // time servers; default: those of the lease, then the pool
+	Watchdog bool         // feed /dev/watchdog; default true
+	DNS      []netip.Addr // name servers; default: those of the leases
+	Address  []Address    // of links that have no lease; default none
+	Password string       // bcrypt hash of the password of the consoles; default: none is asked for
+	Tools    bool         // the shell of the field tools may be opened; default true
+}
+
+// Address is what a link is given by hand.
+type Address struct {
+	Link    string
+	Addr    netip.Prefix
+	Gateway netip.Addr // zero for none
 }
 
 // Log configures what is logged.
@@ -90,17 +106,18 @@ func Default() Config {
 	return Config{
 		AMQP:      AMQP{Prefetch: 256, Basic: time.Minute, Advance: 30 * time.Minute},
 		Location:  Location{Data: []string{"/etc/natrix/location"}},
-		Appliance: Appliance{Watchdog: true},
+		Appliance: Appliance{Watchdog: true, Tools: true},
 		Log:       Log{Level: "info", Directory: "/var/log/natrix"},
 		broker:    broker{port: "5672", vhost: "/"},
 	}
 }
 
-// Load reads the file, then the kernel command line, whose words win. Either
-// path may be "", and a file that does not exist is an error. The
+// Load reads the file, then the kernel command line, whose words win, then
+// further files, which win over both and need not be there. Either of the first
+// paths may be "", and a file that does not exist is an error. The
 // configuration is usable even if there is an error: it holds everything that
 // could be understood, and the error names every line that could not.
-func Load(file, cmdline string) (Config, error) {
+func Load(file, cmdline string, further ...string) (Config, error) {
 	c := Default()
 	var problems []error
 	if file != "" {
@@ -116,6 +133,16 @@ func Load(file, cmdline string) (Config, error) {
 			problems = append(problems, fmt.Errorf("read kernel command line: %w", err))
 		}
 		problems = append(problems, c.readKernel(string(words)))
+	}
+	for _, file := range further {
+		body, err := os.ReadFile(file)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			problems = append(problems, fmt.Errorf("read configuration: %w", err))
+		}
+		problems = append(problems, c.readFile(file, body))
 	}
 	c.AMQP.URLs = c.broker.urls()
 	return c, errors.Join(problems...)

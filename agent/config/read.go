@@ -28,7 +28,7 @@ func (c *Config) readFile(path string, body []byte) error {
 			number, hasValue := lineOf(body, section.Name(), key.Name())
 			err := fmt.Errorf("[%s] %s has no value", section.Name(), key.Name())
 			if hasValue {
-				err = c.apply(section.Name(), key.Name(), key.Value())
+				err = c.apply(section.Name(), key.Name(), key.Value(), fmt.Sprintf("%s:%d", path, number))
 			}
 			if err != nil {
 				problems = append(problems, fmt.Errorf("%s:%d: %w", path, number, err))
@@ -54,7 +54,7 @@ func (c *Config) readKernel(cmdline string) error {
 		} else if s := byWord(name); s != nil {
 			section, key = s.section, s.key
 		}
-		if err := c.apply(section, key, value); err != nil {
+		if err := c.apply(section, key, value, "kernel command line"); err != nil {
 			problems = append(problems, fmt.Errorf("kernel command line: natrix.%s: %w", name, err))
 		}
 	}
@@ -70,7 +70,7 @@ func byWord(word string) *setting {
 	return nil
 }
 
-func (c *Config) apply(section, key, value string) error {
+func (c *Config) apply(section, key, value, from string) error {
 	if strings.EqualFold(section, "schedule") {
 		job, err := scheduled(key, value)
 		if err != nil {
@@ -83,9 +83,13 @@ func (c *Config) apply(section, key, value string) error {
 	if s == nil {
 		return fmt.Errorf("no such setting: [%s] %s", section, key)
 	}
+	if s.set == nil {
+		return nil
+	}
 	if err := s.set(c, strings.TrimSpace(value)); err != nil {
 		return fmt.Errorf("[%s] %s: %w", section, key, err)
 	}
+	c.note(Setting{Section: s.section, Key: s.key, Value: strings.TrimSpace(value), From: from})
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"net/url"
 	"path/filepath"
 	"slices"
@@ -16,8 +17,8 @@ import (
 // command line, natrix.section.key=value; some have a short word besides.
 type setting struct {
 	section, key string
-	word         string // short form on the kernel command line, after "natrix."
-	set          func(*Config, string) error
+	word         string                      // short form on the kernel command line, after "natrix."
+	set          func(*Config, string) error // nil for a key that means nothing here
 }
 
 // settings lists every key that the file may hold. Keys of the original client
@@ -47,23 +48,27 @@ func settings() []setting {
 
 		{"appliance", "hostname", "hostname", func(c *Config, v string) error { return hostname(&c.Appliance.Hostname, v) }},
 		{"appliance", "ntp", "ntp", func(c *Config, v string) error { c.Appliance.NTP = list(v); return nil }},
+		{"appliance", "dns", "dns", func(c *Config, v string) error { return addresses(&c.Appliance.DNS, v) }},
+		{"appliance", "address", "address", func(c *Config, v string) error { return byHand(&c.Appliance.Address, v) }},
+		{"appliance", "password", "", func(c *Config, v string) error { return hash(&c.Appliance.Password, v) }},
+		{"appliance", "tools", "tools", func(c *Config, v string) error { return toggle(&c.Appliance.Tools, v) }},
 		{"appliance", "watchdog", "watchdog", func(c *Config, v string) error { return toggle(&c.Appliance.Watchdog, v) }},
 
 		{"common", "log_directory", "", func(c *Config, v string) error { return directory(&c.Log.Directory, v) }},
 		{"common", "log_level", "log", func(c *Config, v string) error { return level(&c.Log.Level, v) }},
 		{"common", "syslog", "syslog", func(c *Config, v string) error { return collector(&c.Log.Syslog, v) }},
 
-		{"terminal", "post_slot", "", ignored},
-		{"service", "backend", "", ignored},
-		{"service", "reboot", "", ignored},
-		{"mqtt", "host", "", ignored},
-		{"mqtt", "port", "", ignored},
-		{"mqtt", "username", "", ignored},
-		{"mqtt", "password", "", ignored},
-		{"mqtt", "vhost", "", ignored},
-		{"mqtt", "client_id", "", ignored},
-		{"mqtt", "ssl", "", ignored},
-		{"mqtt", "keepalive", "", ignored},
+		{"terminal", "post_slot", "", nil},
+		{"service", "backend", "", nil},
+		{"service", "reboot", "", nil},
+		{"mqtt", "host", "", nil},
+		{"mqtt", "port", "", nil},
+		{"mqtt", "username", "", nil},
+		{"mqtt", "password", "", nil},
+		{"mqtt", "vhost", "", nil},
+		{"mqtt", "client_id", "", nil},
+		{"mqtt", "ssl", "", nil},
+		{"mqtt", "keepalive", "", nil},
 	}
 }
 
@@ -78,8 +83,6 @@ func find(section, key string) *setting {
 	}
 	return &all[i]
 }
-
-func ignored(*Config, string) error { return nil }
 
 func port(p *string, v string) error {
 	var n int
@@ -198,4 +201,51 @@ func brokers(v string) ([]string, error) {
 		}
 	}
 	return urls, nil
+}
+
+// addresses reads addresses that are separated by commas.
+func addresses(p *[]netip.Addr, v string) error {
+	var all []netip.Addr
+	for _, word := range list(v) {
+		a, err := netip.ParseAddr(word)
+		if err != nil {
+			return fmt.Errorf("%q is not an address such as 192.0.2.53", word)
+		}
+		all = append(all, a)
+	}
+	*p = all
+	return nil
+}
+
+// byHand reads LINK=ADDRESS/BITS or LINK=ADDRESS/BITS=GATEWAY, separated by
+// commas. There are no blanks in it, so that it is also a word of the kernel's
+// command line.
+func byHand(p *[]Address, v string) error {
+	var all []Address
+	for _, item := range list(v) {
+		words := strings.Split(item, "=")
+		a := Address{Link: words[0]}
+		var err, bad error
+		if len(words) == 2 || len(words) == 3 {
+			a.Addr, err = netip.ParsePrefix(words[1])
+		}
+		if len(words) == 3 {
+			a.Gateway, bad = netip.ParseAddr(words[2])
+		}
+		if err != nil || bad != nil || a.Link == "" || !a.Addr.Addr().Is4() || a.Gateway.IsValid() && !a.Gateway.Is4() {
+			return fmt.Errorf("%q is not of the form eth0=192.0.2.7/24=192.0.2.1", item)
+		}
+		all = append(all, a)
+	}
+	*p = all
+	return nil
+}
+
+// hash takes a bcrypt hash; nothing takes the password away.
+func hash(p *string, v string) error {
+	if v != "" && (len(v) != 60 || !strings.HasPrefix(v, "$2")) {
+		return errors.New("not a bcrypt hash: set it with config password in the shell, or htpasswd -nB")
+	}
+	*p = v
+	return nil
 }

@@ -26,7 +26,7 @@ func TestTemplateIsComplete(t *testing.T) {
 		t.Errorf("a default is not what the template says: got %+v, want %+v", c.AMQP, Default().AMQP)
 	}
 	for _, s := range settings() {
-		if reflect.ValueOf(s.set).Pointer() == reflect.ValueOf(ignored).Pointer() {
+		if s.set == nil {
 			continue
 		}
 		_, section, found := strings.Cut(template, "["+strings.ToUpper(s.section)+"]")
