@@ -15,6 +15,8 @@ const (
 	firstPause = 2 * time.Second // between rounds of discovery, doubled each time
 	maxPause   = time.Minute
 
+	forever = 100 * 365 * 24 * time.Hour // that an address by hand lasts
+
 	minResend = time.Minute // between renewals (RFC 2131 section 4.4.5)
 )
 
@@ -27,6 +29,7 @@ type client struct {
 	resolver *resolver
 	log      *slog.Logger
 
+	fixed Lease // given by hand, and held without asking; its Addr is not valid if there is none
 	lease Lease // applied to the link; its Addr is not valid if there is none
 
 	carrier bool   // what become was last told, for the manager alone
@@ -45,7 +48,18 @@ func (c *client) become(ctx context.Context, activity func(context.Context)) {
 	c.stop = func() { cancel(); <-done }
 }
 
-// keep is the activity of a link with a carrier: it gets a lease and renews it,
+// serve is the activity of a link with a carrier.
+func (c *client) serve(ctx context.Context) {
+	if !c.fixed.Addr.IsValid() {
+		c.keep(ctx)
+		return
+	}
+	c.fixed.Acquired, c.fixed.Expires = time.Now(), time.Now().Add(forever)
+	c.use(c.fixed)
+	<-ctx.Done()
+}
+
+// keep is the activity of a link without an address by hand: it gets a lease and renews it,
 // until ctx ends.
 func (c *client) keep(ctx context.Context) {
 	held := c.lease.Addr.IsValid() && c.confirm(ctx)
@@ -60,7 +74,7 @@ func (c *client) keep(ctx context.Context) {
 
 // lose is the activity of a link without a carrier.
 func (c *client) lose(ctx context.Context) {
-	if sleep(ctx, grace) {
+	if !c.fixed.Addr.IsValid() && sleep(ctx, grace) {
 		c.withdraw("carrier lost")
 		c.warn(c.resolver.drop(c.index))
 	}

@@ -22,7 +22,8 @@ type names struct {
 // resolver writes resolv.conf from what each source (DHCP or router
 // advertisements of one link) has to offer. It may be used from any goroutine.
 type resolver struct {
-	path string // no file is written while empty
+	path    string       // no file is written while empty
+	instead []netip.Addr // of all that the sources offer, if there are any
 
 	mu      sync.Mutex
 	sources map[source]names
@@ -83,6 +84,12 @@ func (r *resolver) text() []byte {
 			servers = append(servers, a.String())
 		}
 		search = append(search, n.search...)
+	}
+	if len(r.instead) > 0 {
+		servers = nil
+		for _, a := range r.instead {
+			servers = append(servers, a.String())
+		}
 	}
 	var b bytes.Buffer
 	for _, a := range unique(servers) {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -20,10 +22,12 @@ const (
 
 // Config says where leases go.
 type Config struct {
-	Dir     string      // one file per link, for [Read]; required
-	Resolv  string      // name servers of all links; none is written if empty
-	Host    string      // our name, told to servers; may be empty
-	Changed func(Lease) // called with each lease granted or renewed, once applied, from several goroutines; may be nil
+	Dir     string       // one file per link, for [Read]; required
+	Resolv  string       // name servers of all links; none is written if empty
+	Host    string       // our name, told to servers; may be empty
+	DNS     []netip.Addr // name servers instead of those of the leases; nil for none
+	Fixed   []Lease      // of links that are given an address by hand and ask nobody: Link, Addr, Gateway and Routes count
+	Changed func(Lease)  // called with each lease granted or renewed, once applied, from several goroutines; may be nil
 }
 
 // Run brings up every Ethernet-like link, now and whenever one is plugged in,
@@ -31,7 +35,7 @@ type Config struct {
 // that a restart goes unnoticed: the next Run takes up the leases kept in Dir.
 // It needs CAP_NET_ADMIN and CAP_NET_RAW.
 func Run(ctx context.Context, config Config, log *slog.Logger) error {
-	m := &manager{config: config, log: log, resolver: &resolver{path: config.Resolv}, clients: make(map[int]*client)}
+	m := &manager{config: config, log: log, resolver: &resolver{path: config.Resolv, instead: config.DNS}, clients: make(map[int]*client)}
 	defer m.stop()
 	var adverts sync.WaitGroup
 	defer adverts.Wait()
@@ -85,7 +89,7 @@ func (m *manager) update(ctx context.Context, links []netif.Link) {
 		}
 		if c.carrier != l.Carrier {
 			if c.carrier = l.Carrier; c.carrier {
-				c.become(ctx, c.keep)
+				c.become(ctx, c.serve)
 			} else {
 				m.log.Info("carrier lost", "link", l.Name)
 				c.become(ctx, c.lose)
@@ -120,8 +124,14 @@ func (m *manager) add(l netif.Link) *client {
 		log:      log,
 		stop:     func() {},
 	}
+	if i := slices.IndexFunc(m.config.Fixed, func(f Lease) bool { return f.Link == l.Name }); i >= 0 {
+		c.fixed = m.config.Fixed[i]
+	}
 	if old, err := load(recordFile(m.config.Dir, l.Name)); err == nil && time.Now().Before(old.Expires) {
 		c.lease = old
+		if !old.Server.IsValid() && !c.fixed.Addr.IsValid() {
+			c.withdraw("no longer given by hand")
+		}
 		c.warn(c.publish())
 	}
 	c.warn(prepare(l.Name, l.Index))
