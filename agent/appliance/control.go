@@ -21,6 +21,7 @@ import (
 // the connection. The requests are
 //
 //	services           their states in JSON
+//	restart NAME       the service is started anew, with the settings of now
 //	log N              the last N lines
 //	follow N           the same, and those to come, until the other side hangs up
 //	console NAME       the lines that this console has not shown yet, and those
@@ -94,6 +95,12 @@ func (m *machine) do(ctx context.Context, conn net.Conn, words []string) error {
 	switch verb {
 	case "services":
 		return ok(conn, func() error { return json.NewEncoder(conn).Encode(m.states()) })
+	case "restart":
+		s := m.service(operand)
+		if s == nil {
+			return fmt.Errorf("no service %q", operand)
+		}
+		return ok(conn, func() error { s.restart(); return nil })
 	case "log", "follow":
 		n, err := strconv.ParseInt(operand, 10, 64)
 		if err != nil {
@@ -131,6 +138,18 @@ func (m *machine) states() []shell.Service {
 		all = append(all, s.state())
 	}
 	return all
+}
+
+// service is nil if there is none of that name.
+func (m *machine) service(name string) *service {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, s := range m.services {
+		if s.name == name {
+			return s
+		}
+	}
+	return nil
 }
 
 // order has the machine shut down. A second order changes nothing.
@@ -190,6 +209,11 @@ func (c Client) Services(ctx context.Context) ([]shell.Service, error) {
 	var all []shell.Service
 	err := c.ask(ctx, "services", func(r io.Reader) error { return json.NewDecoder(r).Decode(&all) })
 	return all, err
+}
+
+// Restart has a service start anew. It returns at once.
+func (c Client) Restart(ctx context.Context, service string) error {
+	return c.ask(ctx, "restart "+service, to(io.Discard))
 }
 
 // Log writes the last n lines of the journal to w, and if follow is set those

@@ -35,11 +35,26 @@ func Network(ctx context.Context, settings config.Appliance, log *slog.Logger) e
 		Dir:    lease.DefaultDir,
 		Resolv: lease.DefaultResolv,
 		Host:   host,
+		DNS:    settings.DNS,
+		Fixed:  fixed(settings.Address),
 		Changed: func(l lease.Lease) {
 			first.Do(func() { logPhase(log, "network", sinceBoot(), "link", l.Link, "addr", l.Addr.Addr()) })
 			offer(offers, l.NTP)
 		},
 	}, log)
+}
+
+// fixed are the addresses by hand, with their routes.
+func fixed(all []config.Address) []lease.Lease {
+	var leases []lease.Lease
+	for _, a := range all {
+		l := lease.Lease{Link: a.Link, Addr: a.Addr, Gateway: a.Gateway}
+		if a.Gateway.IsValid() {
+			l.Routes = []lease.Route{{Dst: netip.PrefixFrom(netip.IPv4Unspecified(), 0), Via: a.Gateway}}
+		}
+		leases = append(leases, l)
+	}
+	return leases
 }
 
 // offer replaces what has not been taken yet.

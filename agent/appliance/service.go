@@ -51,6 +51,7 @@ type service struct {
 	log      *slog.Logger
 
 	mu       sync.Mutex
+	stop     func()        // ends the process, to be started again
 	pid      int           // 0 while it does not run
 	since    time.Duration // since boot, of the last start or end
 	restarts int
@@ -62,8 +63,36 @@ type service struct {
 // patience is how long a service may take to end when it is told to.
 const patience = 5 * time.Second
 
-// run starts the service and waits for its end, which ctx brings about.
+// run runs the service until it ends by itself or ctx does. A restart that was
+// asked for counts as neither.
 func (s *service) run(ctx context.Context) {
+	for again := true; again && ctx.Err() == nil; {
+		inner, stop := context.WithCancel(ctx)
+		s.setStop(stop)
+		s.once(inner)
+		again = inner.Err() != nil
+		stop()
+	}
+}
+
+func (s *service) setStop(stop func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stop = stop
+}
+
+// restart has the service end and start again at once, with what its settings
+// are by now. One that is waiting to be started again is left to that.
+func (s *service) restart() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.pid != 0 {
+		s.stop()
+	}
+}
+
+// once starts the service and waits for its end, which ctx brings about.
+func (s *service) once(ctx context.Context) {
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
 		s.log.Error("service not started", "service", s.name, "err", err)
@@ -92,8 +121,10 @@ func (s *service) run(ctx context.Context) {
 	unix.Kill(-p.pid, unix.SIGKILL) // what it left behind in its session
 	r.SetReadDeadline(time.Now().Add(time.Second))
 	<-read
-	s.ended(describe(status) + ": " + said.String())
-	if ctx.Err() == nil {
+	if ctx.Err() != nil {
+		s.ended("")
+	} else {
+		s.ended(describe(status) + ": " + said.String())
 		s.log.Error("service ended", "service", s.name, "how", describe(status), "last", said.String(), "ran", time.Since(started).Round(time.Millisecond))
 	}
 }

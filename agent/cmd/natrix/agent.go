@@ -27,7 +27,11 @@ func agentCommand() *cobra.Command {
 	ram := cmd.Flags().String("runtime-directory", os.Getenv("RUNTIME_DIRECTORY"), "directory on a RAM disk: results survive the process there (systemd: RuntimeDirectory)")
 	medium := cmd.Flags().String("state-directory", os.Getenv("STATE_DIRECTORY"), "directory on a disk: results that wait survive a power cut there (systemd: StateDirectory)")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		settings, err := config.Load(*file, *cmdline)
+		var session []string
+		if *cmdline != "" {
+			session = append(session, config.Session)
+		}
+		settings, err := config.Load(*file, *cmdline, session...)
 		log := logger(settings.Log.Level)
 		if err != nil && !(*cmdline != "" && config.Missing(err)) {
 			log.Error("configuration", "err", err) // what could be understood is used: a terminal with a typing error is better than none

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 
 	"github.com/natrix-os/natrix/agent"
 	"github.com/natrix-os/natrix/agent/appliance"
@@ -35,7 +36,7 @@ func initialise(ctx context.Context) error {
 // settings are those of the machine. An image without a file is not a mistake:
 // the kernel's command line can say everything.
 func settings() (config.Appliance, error) {
-	c, err := config.Load(config.File, kernel)
+	c, err := config.Load(config.File, kernel, config.Session)
 	if config.Missing(err) {
 		err = nil
 	}
@@ -67,6 +68,8 @@ func shellCommand(prober *probe.Prober) *cobra.Command {
 			c := shell.Config{Root: func() *cobra.Command { return prompt(prober) }, Version: agent.Version, Leases: lease.DefaultDir}
 			if client := (appliance.Client{Path: appliance.Socket}); client.Present() {
 				c.Machine = client
+				c.Settings = shell.Settings{File: config.File, Kernel: kernel, Session: config.Session, Save: onMedium(bootDir, "natrix.ini")}
+				c.History = onMedium(dataDir, "history")()
 			}
 			path := "/dev/tty"
 			if len(args) > 0 {
@@ -80,5 +83,23 @@ func shellCommand(prober *probe.Prober) *cobra.Command {
 			c.TTY = tty
 			return shell.Run(cmd.Context(), c)
 		},
+	}
+}
+
+// Where an appliance has the partitions of its medium mounted, if it has one.
+const (
+	bootDir = "/boot" // FAT, which people edit on their own computers
+	dataDir = "/data"
+)
+
+// onMedium is a function that returns the path of a file on a partition; ""
+// while that is not mounted.
+func onMedium(dir, name string) func() string {
+	return func() string {
+		var here, root unix.Stat_t
+		if unix.Stat(dir, &here) != nil || unix.Stat("/", &root) != nil || here.Dev == root.Dev {
+			return ""
+		}
+		return filepath.Join(dir, name)
 	}
 }

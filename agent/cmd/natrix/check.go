@@ -43,11 +43,11 @@ func reportCommand(prober *probe.Prober) *cobra.Command {
 // machineConfig is the configuration of the terminal that this machine is: that
 // of its agent. What is wrong with it is told, and the rest used.
 func machineConfig() config.Config {
-	cmdline := ""
+	cmdline, session := "", ""
 	if (appliance.Client{Path: appliance.Socket}).Present() {
-		cmdline = kernel
+		cmdline, session = kernel, config.Session
 	}
-	c, err := config.Load(config.File, cmdline)
+	c, err := config.Load(config.File, cmdline, session)
 	if err != nil && !config.Missing(err) {
 		fmt.Fprintln(os.Stderr, "natrix:", err)
 	}

@@ -67,6 +67,7 @@ func New(set command.Set, further ...*cobra.Command) *cobra.Command {
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
 	strict(root)
+	complete(root)
 	return root
 }
 

@@ -33,6 +33,24 @@ const (
 	ctrlC = 3 // in raw mode the terminal does not make a signal of it
 )
 
+// Stage is a terminal for a live display.
+type Stage interface {
+	io.Writer
+	// Open hands over every key, Ctrl-C included, until close is called or ctx ends.
+	Open(ctx context.Context) (keys <-chan byte, close func(), err error)
+	// Size is zero where it is not known, as on a serial line.
+	Size() (columns, rows int)
+}
+
+// stageOf is the terminal that w writes to, if it is one. The caller closes it.
+func stageOf(w io.Writer) (Stage, func() error, bool) {
+	if s, ok := w.(interface{ Stage() Stage }); ok {
+		return s.Stage(), func() error { return nil }, true
+	}
+	t, ok := terminal(w)
+	return t, t.Close, ok
+}
+
 // tty is the terminal of this process.
 type tty struct{ *os.File }
 
@@ -53,13 +71,13 @@ func terminal(w io.Writer) (tty, bool) {
 
 // watch runs a command and shows its screen until it ends or a key quits, then
 // prints its result to w.
-func (t tty) watch(ctx context.Context, w io.Writer, run command.Invocation, destination string) error {
+func watch(ctx context.Context, t Stage, w io.Writer, run command.Invocation, destination string) error {
 	ctx, quit := context.WithCancel(ctx)
 	defer quit()
 	var display sync.WaitGroup
 	shown := command.WithProgress(ctx, func(line fmt.Stringer) {
 		if s, ok := line.(screen); ok {
-			display.Go(func() { t.show(ctx, s, quit) })
+			display.Go(func() { show(ctx, t, s, quit) })
 		}
 	})
 	data, err := run.Measure(shown, destination)
@@ -73,26 +91,19 @@ func (t tty) watch(ctx context.Context, w io.Writer, run command.Invocation, des
 }
 
 // show draws a screen and hands it the keys until ctx ends.
-func (t tty) show(ctx context.Context, s screen, quit func()) {
-	var saved *term.State
-	err := t.control(func(fd int) (err error) { saved, err = term.MakeRaw(fd); return err })
+func show(ctx context.Context, t Stage, s screen, quit func()) {
+	keys, close, err := t.Open(ctx)
 	if err != nil {
 		return // it runs without being seen, and prints its result
 	}
-	defer t.control(func(fd int) error { return term.Restore(fd, saved) })
+	defer close()
 	io.WriteString(t, enterScreen)
 	defer io.WriteString(t, leaveScreen)
-
-	keys := make(chan byte)
-	var reading sync.WaitGroup
-	reading.Go(func() { t.read(ctx, keys) })
-	defer reading.Wait()
-	defer t.SetReadDeadline(time.Unix(1, 0))
 
 	tick := time.NewTicker(redraw)
 	defer tick.Stop()
 	for {
-		t.draw(s)
+		draw(t, s)
 		select {
 		case key := <-keys:
 			if key == ctrlC || s.Press(key) {
@@ -103,6 +114,41 @@ func (t tty) show(ctx context.Context, s screen, quit func()) {
 			return
 		}
 	}
+}
+
+// draw overwrites the last page line by line, which does not flicker.
+func draw(t Stage, s screen) {
+	columns, rows := t.Size()
+	if columns < 1 || rows < 1 {
+		columns, rows = 80, 24
+	}
+	page := strings.ReplaceAll(s.Draw(columns, rows), "\n", clearRight+"\r\n")
+	io.WriteString(t, topLeft+page+clearRight+clearBelow)
+}
+
+// Open has the terminal hand over each key.
+func (t tty) Open(ctx context.Context) (<-chan byte, func(), error) {
+	var saved *term.State
+	err := t.control(func(fd int) (err error) { saved, err = term.MakeRaw(fd); return err })
+	if err != nil {
+		return nil, nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	keys := make(chan byte)
+	var reading sync.WaitGroup
+	reading.Go(func() { t.read(ctx, keys) })
+	return keys, func() {
+		cancel()
+		t.SetReadDeadline(time.Unix(1, 0))
+		reading.Wait()
+		t.control(func(fd int) error { return term.Restore(fd, saved) })
+	}, nil
+}
+
+// Size is that of the window.
+func (t tty) Size() (columns, rows int) {
+	t.control(func(fd int) (err error) { columns, rows, err = term.GetSize(fd); return err })
+	return columns, rows
 }
 
 // read passes keys on until ctx ends or the terminal's deadline does.
@@ -121,17 +167,6 @@ func (t tty) read(ctx context.Context, keys chan<- byte) {
 			}
 		}
 	}
-}
-
-// draw overwrites the last page line by line, which does not flicker.
-func (t tty) draw(s screen) {
-	var columns, rows int
-	err := t.control(func(fd int) (err error) { columns, rows, err = term.GetSize(fd); return err })
-	if err != nil || columns < 1 || rows < 1 { // a serial line has no size
-		columns, rows = 80, 24
-	}
-	page := strings.ReplaceAll(s.Draw(columns, rows), "\n", clearRight+"\r\n")
-	io.WriteString(t, topLeft+page+clearRight+clearBelow)
 }
 
 // control calls f with the descriptor. File.Fd would end the deadlines.

@@ -28,12 +28,12 @@ func mtr(d command.Definition) *cobra.Command {
 			return Usage(fmt.Errorf("output %q is not text, json or document", *form))
 		}
 		asked := *report || *wide || *short || cmd.Flags().Changed("output") || cmd.Flags().Changed("report-cycles")
-		if tty, ok := terminal(cmd.OutOrStdout()); ok && !asked {
-			defer tty.Close()
+		if stage, close, ok := stageOf(cmd.OutOrStdout()); ok && !asked {
+			defer close()
 			if err := run.Flags.Lookup("report-cycles").Value.Set("0"); err != nil {
 				return err
 			}
-			return tty.watch(cmd.Context(), cmd.OutOrStdout(), run, args[0])
+			return watch(cmd.Context(), stage, cmd.OutOrStdout(), run, args[0])
 		}
 		return show(cmd.OutOrStdout(), execute(cmd.Context(), run, d.Name, args[0]))
 	}

@@ -153,7 +153,7 @@ func TestWatch(t *testing.T) {
 			}
 			var report strings.Builder
 			done := make(chan error)
-			go func() { done <- tty{slave}.watch(t.Context(), &report, run, "x") }()
+			go func() { done <- watch(t.Context(), tty{slave}, &report, run, "x") }()
 			await(t, master, enterScreen+topLeft+"100 by 30"+clearRight+"\r\nkeys \"\"")
 			io.WriteString(master, "dn")
 			await(t, master, `keys "dn"`)
@@ -180,7 +180,7 @@ func modes(f *os.File) (modes *unix.Termios, err error) {
 func TestWatchFails(t *testing.T) {
 	_, slave := openPTY(t)
 	var report strings.Builder
-	if err := (tty{slave}).watch(t.Context(), &report, endless().Prepare(), "none.example.com"); !errors.Is(err, command.ErrResolve) || report.Len() > 0 {
+	if err := watch(t.Context(), tty{slave}, &report, endless().Prepare(), "none.example.com"); !errors.Is(err, command.ErrResolve) || report.Len() > 0 {
 		t.Errorf("got %v, %q", err, report.String())
 	}
 }

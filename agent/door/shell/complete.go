@@ -14,13 +14,15 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// key handles the keys that the line editor leaves to its owner: Tab, and
-// Ctrl-D in its disguise.
+// key handles the keys that the line editor leaves to its owner: Tab, the
+// question mark, and Ctrl-D in its disguise.
 func (s *session) key(ctx context.Context, line string, pos int, key rune) (string, int, bool) {
 	switch key {
 	case '\t':
 		line, pos = s.complete(ctx, line, pos)
 		return line, pos, true
+	case '?':
+		return line, pos, s.explain(ctx, line[:pos])
 	case endKey:
 		if line == "" {
 			fmt.Fprintln(s.screen, "exit leaves the shell, help lists the commands")
@@ -53,6 +55,27 @@ func (s *session) complete(ctx context.Context, line string, pos int) (string, i
 	}
 	head = head[:len(head)-len(last)] + common
 	return head + tail, len(head)
+}
+
+// explain shows what could stand behind the blank before the cursor. It is
+// false where a question mark is part of a word.
+func (s *session) explain(ctx context.Context, head string) bool {
+	words, last, ok := lastWord(head)
+	if !ok || last != "" {
+		return false
+	}
+	found, _ := s.candidates(ctx, words, "")
+	if len(words) > 0 && words[0] == "natrix" {
+		words = words[1:]
+	}
+	if c, _, err := s.tree().Find(words); err == nil && len(words) > 0 {
+		fmt.Fprintf(s.screen, "%s: %s\n", strings.TrimPrefix(c.UseLine(), "natrix "), c.Short)
+		if c.Runnable() && len(found) == 0 {
+			fmt.Fprint(s.screen, c.LocalFlags().FlagUsages())
+		}
+	}
+	s.show(found)
+	return true
 }
 
 // lastWord splits off the word that is being typed. It is not ok inside quotes,

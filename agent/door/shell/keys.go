@@ -4,8 +4,13 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"os"
 	"sync"
+	"time"
 )
+
+// past is a deadline that ends the reading at once.
+var past = time.Unix(1, 0)
 
 const (
 	ctrlC = 3
@@ -29,10 +34,15 @@ type keys struct {
 	pending []byte
 	closed  bool
 	cancel  context.CancelFunc // of the running command; nil at the prompt
+	live    chan byte          // gets every key instead; nil without a live display
+	lent    bool               // the terminal is another program's
+
+	stopped, resumed chan struct{} // that nothing is read from a terminal that is lent, and that it is again
+	ended            chan struct{} // closed with the last key
 }
 
 func newKeys() *keys {
-	k := &keys{}
+	k := &keys{stopped: make(chan struct{}), resumed: make(chan struct{}), ended: make(chan struct{})}
 	k.typed = sync.NewCond(&k.mu)
 	return k
 }
@@ -43,11 +53,54 @@ func (k *keys) read(tty io.Reader) {
 	for {
 		n, err := tty.Read(buf)
 		k.add(buf[:n])
-		if err != nil {
+		if err != nil && k.away() {
+			k.stopped <- struct{}{}
+			<-k.resumed
+		} else if err != nil {
 			k.close()
 			return
 		}
 	}
+}
+
+func (k *keys) away() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.lent
+}
+
+// lend leaves the terminal to another program until back is called.
+func (k *keys) lend(tty *os.File) (back func()) {
+	lend := func(lent bool) {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		k.lent = lent
+	}
+	lend(true)
+	tty.SetReadDeadline(past)
+	select {
+	case <-k.stopped:
+	case <-k.ended:
+		return func() {}
+	}
+	return func() {
+		lend(false)
+		tty.SetReadDeadline(time.Time{})
+		k.resumed <- struct{}{}
+	}
+}
+
+// watch hands every key to a live display until stop is called, Ctrl-C too.
+// Keys that it does not take are lost.
+func (k *keys) watch() (live <-chan byte, stop func()) {
+	set := func(c chan byte) {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		k.live = c
+	}
+	c := make(chan byte, 16)
+	set(c)
+	return c, func() { set(nil) }
 }
 
 func (k *keys) add(b []byte) {
@@ -55,6 +108,11 @@ func (k *keys) add(b []byte) {
 	defer k.mu.Unlock()
 	for _, c := range b {
 		switch {
+		case k.live != nil:
+			select {
+			case k.live <- c:
+			default:
+			}
 		case c == ctrlC && k.cancel != nil:
 			k.cancel()
 			k.pending = nil
@@ -74,10 +132,18 @@ func (k *keys) close() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.closed = true
+	close(k.ended)
 	k.typed.Broadcast()
 	if k.cancel != nil {
 		k.cancel() // nobody is there to see the outcome
 	}
+}
+
+// forget drops what was typed ahead.
+func (k *keys) forget() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.pending = nil
 }
 
 // interrupts says what Ctrl-C ends; nil is the line being typed.
@@ -111,25 +177,3 @@ func (k *keys) Read(p []byte) (int, error) {
 	k.pending = k.pending[n:]
 	return n, nil
 }
-
-// history remembers lines, except empty ones and repetitions.
-type history struct {
-	lines []string // the newest last
-}
-
-const maxHistory = 500
-
-func (h *history) Add(line string) {
-	if line == "" || len(h.lines) > 0 && h.lines[len(h.lines)-1] == line {
-		return
-	}
-	h.lines = append(h.lines, line)
-	if len(h.lines) > maxHistory {
-		h.lines = h.lines[1:]
-	}
-}
-
-func (h *history) Len() int { return len(h.lines) }
-
-// At counts from the newest.
-func (h *history) At(i int) string { return h.lines[len(h.lines)-1-i] }

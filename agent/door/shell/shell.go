@@ -26,14 +26,18 @@ type Config struct {
 	Version string                // for the banner
 	Leases  string                // directory of the leases; none are shown if empty
 
-	Machine Machine // PID 1; nil where natrix is not that
-	Console string  // the console that the shell takes over from Machine, to show the log above the prompt; "" for none
+	Machine  Machine  // PID 1; nil where natrix is not that
+	Settings Settings // of that machine
+	History  string   // file of the lines that were typed; "" to forget them
+	Console  string   // the console that the shell takes over from Machine, to show the log above the prompt; "" for none
 }
 
 // Machine is PID 1 as the shell sees it.
 type Machine interface {
 	// Services returns what PID 1 keeps running.
 	Services(ctx context.Context) ([]Service, error)
+	// Restart has a service start anew, with the settings of now.
+	Restart(ctx context.Context, service string) error
 	// Log writes the last n lines of the log, and those to come if follow is
 	// set, until ctx ends.
 	Log(ctx context.Context, w io.Writer, n int, follow bool) error
@@ -77,18 +81,24 @@ func Run(ctx context.Context, c Config) error {
 		io.Reader
 		io.Writer
 	}{keys, newlines{c.TTY}}, prompt)
-	s := &session{Config: c, keys: keys, screen: screen}
-	screen.History = &history{}
+	s := &session{Config: c, keys: keys, screen: screen, restore: restore}
+	screen.History = openHistory(c.History)
 	screen.AutoCompleteCallback = func(line string, pos int, key rune) (string, int, bool) {
 		return s.key(ctx, line, pos, key)
 	}
 
 	wait.Go(func() { keys.read(c.TTY) })
-	defer context.AfterFunc(ctx, func() { c.TTY.SetReadDeadline(time.Unix(1, 0)) })() // ends keys.read
-	defer c.TTY.SetReadDeadline(time.Unix(1, 0))
-	s.banner(ctx)
+	defer context.AfterFunc(ctx, func() { c.TTY.SetReadDeadline(past) })() // ends keys.read
+	defer c.TTY.SetReadDeadline(past)
+	addressed := s.banner()
 	if c.Machine != nil && c.Console != "" {
 		wait.Go(func() { s.showLog(ctx) })
+	}
+	if c.Machine != nil && !s.logIn(ctx, c.Settings.load().Appliance.Password) {
+		return nil
+	}
+	if !addressed {
+		wait.Go(func() { s.showAddress(ctx) })
 	}
 	return s.loop(ctx)
 }
@@ -130,8 +140,21 @@ func control(tty *os.File, f func(fd int) error) error {
 // session is one person's stay.
 type session struct {
 	Config
-	keys   *keys
-	screen *term.Terminal
+	keys    *keys
+	screen  *term.Terminal
+	restore func() // gives the terminal its own modes
+
+	log sync.Mutex // held by who keeps the log off the screen, and for each line of it
+}
+
+// aside is the screen for what comes unasked: the log, above the prompt. It
+// waits while a program or a live display has the screen to itself.
+type aside struct{ *session }
+
+func (a aside) Write(p []byte) (int, error) {
+	a.log.Lock()
+	defer a.log.Unlock()
+	return a.screen.Write(p)
 }
 
 func (s *session) loop(ctx context.Context) error {
@@ -183,7 +206,7 @@ func (s *session) run(ctx context.Context, line string) (err error) {
 	}()
 	root.SetArgs(args)
 	root.SetIn(eof{})
-	root.SetOut(s.screen)
+	root.SetOut(output{s})
 	root.SetErr(s.screen)
 	if err := root.ExecuteContext(ctx); errors.Is(err, context.Canceled) {
 		return errors.New("interrupted")
@@ -206,15 +229,29 @@ func (s *session) tree() *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
+	for _, c := range root.Commands() {
+		if c.Name() == "config" && s.Machine != nil {
+			c.AddCommand(s.configWords()...)
+		}
+		forPeople(c)
+	}
 	return root
+}
+
+// forPeople makes text the form in which a command prints.
+func forPeople(c *cobra.Command) {
+	if form := c.Flags().Lookup("output"); form != nil && form.DefValue == "document" {
+		form.Value.Set("text")
+		form.DefValue = "text"
+	}
 }
 
 // showLog shows the log above the prompt. When PID 1 is too busy to answer, it
 // shows the log itself meanwhile.
 func (s *session) showLog(ctx context.Context) {
 	for ctx.Err() == nil {
-		if err := s.Machine.Console(ctx, s.screen, s.Console); err != nil {
-			fmt.Fprintf(s.screen, "log: %v\n", err)
+		if err := s.Machine.Console(ctx, aside{s}, s.Console); err != nil {
+			fmt.Fprintf(aside{s}, "log: %v\n", err)
 		}
 		select {
 		case <-time.After(time.Second):

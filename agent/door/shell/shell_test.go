@@ -294,6 +294,11 @@ func (m *pid1) Console(ctx context.Context, w io.Writer, name string) error {
 	}
 }
 
+func (m *pid1) Restart(_ context.Context, service string) error {
+	m.asked <- "restart " + service
+	return nil
+}
+
 func (m *pid1) Reboot(context.Context) error   { m.asked <- "reboot"; return nil }
 func (m *pid1) PowerOff(context.Context) error { m.asked <- "poweroff"; return nil }
 

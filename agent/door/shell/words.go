@@ -1,11 +1,14 @@
 package shell
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -14,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/natrix-os/natrix/agent/lease"
+	"github.com/natrix-os/natrix/sysinfo"
 	"github.com/natrix-os/natrix/sysinfo/netif"
 )
 
@@ -36,7 +40,16 @@ func (s *session) words() []*cobra.Command {
 	if s.Machine == nil {
 		return words
 	}
-	return append(words, s.log(),
+	return append(words, s.logs(), s.set(), s.tools(),
+		&cobra.Command{
+			Use: "lease", Short: "The DHCP leases in full", Args: cobra.NoArgs,
+			RunE: func(c *cobra.Command, _ []string) error { return s.lease(c.OutOrStdout()) },
+		},
+		&cobra.Command{
+			Use: "restart SERVICE", Short: "Have a service start anew", Args: cobra.ExactArgs(1),
+			ValidArgsFunction: s.serviceNames,
+			RunE:              func(c *cobra.Command, args []string) error { return s.Machine.Restart(c.Context(), args[0]) },
+		},
 		&cobra.Command{
 			Use: "reboot", Short: "Restart the machine", Args: cobra.NoArgs,
 			RunE: func(c *cobra.Command, _ []string) error { return s.Machine.Reboot(c.Context()) },
@@ -47,7 +60,20 @@ func (s *session) words() []*cobra.Command {
 		})
 }
 
-func (s *session) log() *cobra.Command {
+// serviceNames completes the name of a service.
+func (s *session) serviceNames(c *cobra.Command, _ []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	services, err := s.Machine.Services(c.Context())
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	var names []cobra.Completion
+	for _, v := range services {
+		names = append(names, cobra.CompletionWithDesc(v.Name, v.String()))
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
+func (s *session) logs() *cobra.Command {
 	var lines int
 	var follow bool
 	c := &cobra.Command{
@@ -67,17 +93,48 @@ func (s *session) log() *cobra.Command {
 	return c
 }
 
-// banner says who this terminal is. Without links there is not much to say yet.
-func (s *session) banner(ctx context.Context) {
+// banner says who this terminal is and where. It is false if it had no address
+// to tell.
+func (s *session) banner() (addressed bool) {
 	host, err := os.Hostname()
 	if err != nil {
 		host = err.Error()
 	}
-	fmt.Fprintf(s.screen, "\nnatrix %s on %s\n", s.Version, host)
-	if err := s.links(s.screen); err != nil {
+	fmt.Fprintf(s.screen, "\nnatrix %s on %s", s.Version, host)
+	if s.Console != "" {
+		fmt.Fprintf(s.screen, ", console %s", s.Console)
+	}
+	fmt.Fprintln(s.screen)
+	id, _ := sysinfo.Machine{}.Identity() // gaps and all
+	if id.Product != "" {
+		fmt.Fprintf(s.screen, "%s, serial number %s\n", id.Product, cmp.Or(id.Serial, "unknown"))
+	}
+	links, err := netif.Links()
+	if err != nil {
+		fmt.Fprintf(s.screen, "links: %v\n", err)
+	} else if err := s.links(s.screen); err != nil {
 		fmt.Fprintf(s.screen, "links: %v\n", err)
 	}
-	fmt.Fprintln(s.screen, "help lists the commands, Tab completes them")
+	fmt.Fprintln(s.screen, "help lists the commands, Tab completes them, ? says what may follow")
+	return slices.ContainsFunc(links, hasAddress)
+}
+
+// showAddress shows the links again as soon as one of them has an address.
+func (s *session) showAddress(ctx context.Context) {
+	for links, err := range netif.Watch(ctx) {
+		if err != nil || slices.ContainsFunc(links, hasAddress) {
+			var b bytes.Buffer // in one piece, for the editor to draw its line below
+			if s.links(&b) == nil && ctx.Err() == nil {
+				aside{s}.Write(b.Bytes())
+			}
+			return
+		}
+	}
+}
+
+// hasAddress reports whether a link can be reached from afar.
+func hasAddress(l netif.Link) bool {
+	return l.Kind != netif.Loopback && slices.ContainsFunc(l.Addrs, func(p netip.Prefix) bool { return p.Addr().IsGlobalUnicast() })
 }
 
 func (s *session) status(ctx context.Context, out io.Writer) error {
@@ -153,10 +210,56 @@ func (s *session) links(out io.Writer) error {
 			continue // the kernel makes tunnels that nobody asked for
 		}
 		fmt.Fprintf(w, "%s\t%s\tterminal %s\t%s\n", l.Name, state(l), l.Terminal(), strings.Join(addresses(l), " "))
-		if g, ok := leases[l.Name]; ok {
+		if g, ok := leases[l.Name]; ok && !g.Server.IsValid() {
+			fmt.Fprintf(w, "\t\tby hand\tgateway %s\n", word(g.Gateway))
+		} else if ok {
 			fmt.Fprintf(w, "\t\tlease\tfrom %s, gateway %s, dns %s, %v left\n",
 				word(g.Server), word(g.Gateway), join(g.DNS), time.Until(g.Expires).Round(time.Second))
 		}
+	}
+	return w.Flush()
+}
+
+// lease prints the leases with all that is in them.
+func (s *session) lease(out io.Writer) error {
+	leases, err := lease.Read(s.Leases)
+	if err != nil {
+		return err
+	}
+	if len(leases) == 0 {
+		fmt.Fprintln(out, "no link has a lease: doctor says why")
+		return nil
+	}
+	for i, l := range leases {
+		if i > 0 {
+			fmt.Fprintln(out)
+		}
+		if err := writeLease(out, l); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func writeLease(out io.Writer, l lease.Lease) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(w, "link\t%s\naddress\t%s\n", l.Link, l.Addr)
+	if l.Server.IsValid() {
+		in := func(t time.Time) time.Duration { return time.Until(t).Round(time.Second) }
+		fmt.Fprintf(w, "server\t%s\ngranted\t%v ago\n", l.Server, -in(l.Acquired))
+		fmt.Fprintf(w, "renewed\tin %v, by any server in %v\nends\tin %v\n", in(l.Renew), in(l.Rebind), in(l.Expires))
+	} else {
+		fmt.Fprintf(w, "server\tnone: the address was given by hand\n")
+	}
+	for _, r := range l.Routes {
+		fmt.Fprintf(w, "route\t%s by %s\n", r.Dst, word(r.Via))
+	}
+	fmt.Fprintf(w, "dns\t%s\nntp\t%s\n", join(l.DNS), join(l.NTP))
+	if len(l.Search) > 0 {
+		fmt.Fprintf(w, "search\t%s\n", strings.Join(l.Search, " "))
+	}
+	if l.MTU > 0 {
+		fmt.Fprintf(w, "mtu\t%d\n", l.MTU)
 	}
 	return w.Flush()
 }
