@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"net/url"
 	"time"
 
 	"github.com/natrix-os/natrix/agent/command"
@@ -79,11 +80,18 @@ func (p *Prober) Performance(ctx context.Context, destination string, params Per
 	}
 	ctx, cancel := context.WithTimeout(ctx, params.Timeout)
 	defer cancel()
-	load, err := page.Fetch(ctx, u, page.Options{Network: networkOf(via, servers), KeepAlive: params.KeepAlive, Insecure: params.Insecure})
+	load, err := loaders[params.Browser](ctx, u, page.Options{Network: networkOf(via, servers), KeepAlive: params.KeepAlive, Insecure: params.Insecure})
 	if err != nil {
 		return nil, fmt.Errorf("load %s: %w", shown(u), pageError(ctx, err))
 	}
 	return &PerformanceResult{Load: *load, URL: shown(u)}, nil
+}
+
+// loaders are the browsers, and what stands for one.
+var loaders = map[string]func(context.Context, *url.URL, page.Options) (*page.Load, error){
+	"curl":    page.Fetch,
+	"chrome":  page.Chrome,
+	"firefox": page.Firefox,
 }
 
 // networkOf is the way to servers along a path.

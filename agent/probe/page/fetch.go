@@ -18,8 +18,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/net/publicsuffix"
 )
 
 const (
@@ -44,7 +42,7 @@ type client struct {
 func newClient(ctx context.Context, o Options) *client {
 	c := &client{Options: o}
 	c.room.Store(maxBytes)
-	jar, _ := cookiejar.New(&cookiejar.Options{PublicSuffixList: publicsuffix.List}) // never an error
+	jar, _ := cookiejar.New(nil) // never an error
 	transport := &http.Transport{
 		// The transport's own context does not end with the load.
 		DialContext:         func(_ context.Context, _, address string) (net.Conn, error) { return c.dial(ctx, address) },

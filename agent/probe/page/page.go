@@ -25,6 +25,7 @@ type Options struct {
 	KeepAlive bool           // use connections again
 	Insecure  bool           // take any certificate
 	Roots     *x509.CertPool // whom to believe; nil is the system's
+	Snapshot  bool           // keep a picture of the page, or its source where nothing is drawn
 }
 
 // Network is the way to servers.

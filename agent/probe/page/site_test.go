@@ -58,6 +58,9 @@ func site(w http.ResponseWriter, r *http.Request) {
 	case strings.HasSuffix(file, ".svg"):
 		w.Header().Set("Content-Type", "image/svg+xml")
 		fmt.Fprint(w, `<svg xmlns="http://www.w3.org/2000/svg" width="10" height="10"/>`)
+	case file == "/half":
+		w.Header().Set("Content-Type", "text/html")
+		fmt.Fprint(w, `<!doctype html><p>half<img src="/stuck">`)
 	case file == "/stuck":
 		<-r.Context().Done()
 	default:
