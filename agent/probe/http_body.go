@@ -12,10 +12,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"golang.org/x/text/encoding"
-	"golang.org/x/text/encoding/charmap"
 	"golang.org/x/text/encoding/htmlindex"
-	"golang.org/x/text/encoding/unicode"
 )
 
 const (
@@ -65,55 +62,54 @@ func (b Body) Text() (text, set string) {
 		return "", ""
 	}
 	plain := b.expanded()
-	coding := b.charset(plain)
-	set, _ = htmlindex.Name(coding)
-	if coding == unicode.UTF8 {
-		return strings.ToValidUTF8(string(whole(plain, b.CutOff)), string(utf8.RuneError)), set
+	if b.CutOff || len(plain) == maxKept {
+		plain = whole(plain)
 	}
-	decoded, _ := coding.NewDecoder().Bytes(plain) // what cannot be decoded becomes U+FFFD
-	return string(decoded), set
+	set = b.charset(plain)
+	if set == "utf-8" {
+		text = strings.ToValidUTF8(string(plain), string(utf8.RuneError))
+	} else if coding, err := htmlindex.Get(set); err == nil {
+		decoded, _ := coding.NewDecoder().Bytes(plain) // what cannot be decoded becomes U+FFFD
+		text = string(decoded)
+	}
+	return strings.TrimPrefix(text, "\ufeff"), set
 }
 
 // declared finds the character set that a document declares for itself, in HTML or XML.
 var declared = regexp.MustCompile(`(?i)<(?:meta\s[^>]*charset|\?xml\s[^>]*encoding)\s*=\s*["']?\s*([\w.:-]+)`)
 
 // byteOrder is what a text can begin with to say how it is written.
-var byteOrder = []struct {
-	mark   string
-	coding encoding.Encoding
-}{
-	{"\xef\xbb\xbf", unicode.UTF8},
-	{"\xfe\xff", unicode.UTF16(unicode.BigEndian, unicode.UseBOM)},
-	{"\xff\xfe", unicode.UTF16(unicode.LittleEndian, unicode.UseBOM)},
-}
+var byteOrder = [][2]string{{"\xef\xbb\xbf", "utf-8"}, {"\xfe\xff", "utf-16be"}, {"\xff\xfe", "utf-16le"}}
 
 // charset is how a text is written: as its first bytes say, or the response, or
 // the document; and else UTF-8 if it can be that.
-func (b Body) charset(plain []byte) encoding.Encoding {
+func (b Body) charset(plain []byte) string {
 	for _, o := range byteOrder {
-		if bytes.HasPrefix(plain, []byte(o.mark)) {
-			return o.coding
+		if bytes.HasPrefix(plain, []byte(o[0])) {
+			return o[1]
 		}
 	}
 	_, params, _ := mime.ParseMediaType(b.MediaType)
-	if coding, err := htmlindex.Get(params["charset"]); err == nil {
-		return coding
-	}
+	said := []string{params["charset"]}
 	if found := declared.FindSubmatch(plain[:min(len(plain), 1024)]); found != nil {
-		if coding, err := htmlindex.Get(string(found[1])); err == nil {
-			return coding
+		said = append(said, string(found[1]))
+	}
+	for _, label := range said {
+		if coding, err := htmlindex.Get(label); err == nil {
+			name, _ := htmlindex.Name(coding)
+			return name
 		}
 	}
-	if utf8.Valid(whole(plain, true)) {
-		return unicode.UTF8
+	if utf8.Valid(plain) {
+		return "utf-8"
 	}
-	return charmap.Windows1252
+	return "windows-1252"
 }
 
 // whole is a text without the character that the limit cut in two.
-func whole(b []byte, cut bool) []byte {
-	for n := 1; cut && n < utf8.UTFMax && n <= len(b); n++ {
-		if c := b[len(b)-n]; utf8.RuneStart(c) {
+func whole(b []byte) []byte {
+	for n := 1; n < utf8.UTFMax && n <= len(b); n++ {
+		if utf8.RuneStart(b[len(b)-n]) {
 			if !utf8.FullRune(b[len(b)-n:]) {
 				return b[:len(b)-n]
 			}

@@ -183,6 +183,24 @@ func (v path) resolver(servers []string) *net.Resolver {
 	}}
 }
 
+// ask asks the servers given, each when the one before has not answered, or
+// else the system's. The context has a deadline.
+func (v path) ask(ctx context.Context, host string, servers []string) (found []netip.Addr, err error) {
+	if len(servers) == 0 {
+		return v.resolver(nil).LookupNetIP(ctx, "ip", host)
+	}
+	for i := range servers {
+		try, cancel := share(ctx, len(servers)-i)
+		found, err = v.resolver(servers[i:i+1]).LookupNetIP(try, "ip", host)
+		cancel()
+		var failure *net.DNSError
+		if err == nil || errors.As(err, &failure) && failure.IsNotFound {
+			break
+		}
+	}
+	return found, err
+}
+
 // resolve is the addresses of a host that the path can reach, in the order of lookup.
 func (v path) resolve(ctx context.Context, host string, servers []string) ([]netip.Addr, error) {
 	found, err := v.lookup(ctx, host, servers)
@@ -217,7 +235,7 @@ func (v path) lookup(ctx context.Context, host string, servers []string) ([]neti
 	}
 	ctx, cancel := context.WithTimeout(ctx, resolveTimeout)
 	defer cancel()
-	found, err := v.resolver(servers).LookupNetIP(ctx, "ip", host)
+	found, err := v.ask(ctx, host, servers)
 	if err != nil {
 		return nil, fmt.Errorf("resolve %s: %w: %w", host, command.ErrResolve, plain(err))
 	}
