@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
-	_ "embed"
 	"fmt"
 	"io/fs"
 	"os"
@@ -12,13 +11,9 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/natrix-os/natrix/agent/config"
 	"github.com/natrix-os/natrix/agent/medium"
 )
-
-// natrix.ini as people find it on a new medium, with nothing set.
-//
-//go:embed natrix.ini
-var template []byte
 
 // buildMedium writes the medium, whole and compressed, its block map, and a slot
 // of it. It returns the size of the files in partition 1 and one slot.
@@ -36,7 +31,7 @@ func buildMedium(ctx context.Context, b Board, o Options, made built, out string
 	}
 	files["boot/"+medium.ConfigFile] = o.Config
 	if o.Config == nil {
-		files["boot/"+medium.ConfigFile] = []byte(strings.ReplaceAll(string(template), "\n", "\r\n")) // for the editors of Windows
+		files["boot/"+medium.ConfigFile] = []byte(strings.ReplaceAll(config.Template(), "\n", "\r\n")) // for the editors of Windows
 	}
 	boot, slot := bootVolume(o.Date), slotVolume(o.Date)
 	var size int64

@@ -19,13 +19,14 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/natrix-os/natrix/agent/config"
+	"github.com/natrix-os/natrix/agent/medium"
 )
 
 // Config says what the machine is to run. Arguments are those of this same
 // program, without its name.
 type Config struct {
-	// Settings reads the settings. It is called once, when the file systems are
-	// there, and what it returns is used even if there is an error.
+	// Settings reads the settings. It is called once, when the file systems and
+	// [BootDir] are there, and what it returns is used even if there is an error.
 	Settings func() (config.Appliance, error)
 
 	Network []string // the process that calls Network
@@ -51,11 +52,9 @@ func Run(ctx context.Context, c Config) error {
 	try("mount", mountAll())
 	try("start the clock", startClock(built))
 	logPhase(log, "init", at)
-	settings, err := c.Settings()
-	try("read the settings", err)
 	try("quieten the kernel", quietKernel("/proc/sys/kernel/printk"))
 	try("keep Ctrl-Alt-Del from resetting", unix.Reboot(unix.LINUX_REBOOT_CMD_CAD_OFF))
-	try("name the host", nameHost(settings.Hostname))
+	try("name the host", nameHost(""))
 	try("set PATH", os.Setenv("PATH", "/bin:/sbin:/usr/bin:/usr/sbin"))
 
 	m := newMachine(ctx, journal, log)
@@ -65,18 +64,7 @@ func Run(ctx context.Context, c Config) error {
 	started := make(chan struct{})
 	m.wait.Go(func() {
 		defer close(started)
-		try("load modules", loadModules("/lib/modules/load"))
-		if settings.Watchdog { // whose driver may be a module
-			try("watchdog", m.feed("/dev/watchdog"))
-		}
-		try("loopback", bringUp("lo"))
-		try("wait for entropy", waitForEntropy())
-		m.keep("network", c.Network)
-		m.keep("agent", c.Agent)
-		if settings.Watchdog {
-			m.wait.Go(m.guard)
-		}
-		logPhase(log, "services", sinceBoot())
+		m.start(c, try)
 	})
 	// The agent's work begins sooner when the shells do not start at the same
 	// time. They do not wait for long, as they are needed most if it hangs.
@@ -99,6 +87,31 @@ func Run(ctx context.Context, c Config) error {
 			return fmt.Errorf("PID 1 ends: %w", context.Cause(ctx))
 		}
 	}
+}
+
+// start gets the machine to where its services run. The settings are on the
+// medium, whose driver may be a module.
+func (m *machine) start(c Config, try func(what string, err error)) {
+	try("load modules", loadModules("/lib/modules/load"))
+	disk, slot, err := mountBoot(medium.Root())
+	try("open the medium", err)
+	if disk != "" {
+		logPhase(m.log, "medium", sinceBoot(), "disk", disk, "slot", slot)
+	}
+	settings, err := c.Settings()
+	try("read the settings", err)
+	try("name the host", nameHost(settings.Hostname))
+	if settings.Watchdog {
+		try("watchdog", m.feed("/dev/watchdog"))
+	}
+	try("loopback", bringUp("lo"))
+	try("wait for entropy", waitForEntropy())
+	m.keep("network", c.Network)
+	m.keep("agent", c.Agent)
+	if settings.Watchdog {
+		m.wait.Go(m.guard)
+	}
+	logPhase(m.log, "services", sinceBoot())
 }
 
 // logPhase logs a milestone of the boot and how long after the kernel's start,

@@ -4,6 +4,7 @@
 package config
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -121,12 +122,60 @@ func Load(file, cmdline string, further ...string) (Config, error) {
 	c := Default()
 	var problems []error
 	if file != "" {
-		body, err := os.ReadFile(file)
-		if err != nil {
-			problems = append(problems, fmt.Errorf("read configuration: %w", err))
-		}
-		problems = append(problems, c.readFile(file, body))
+		problems = append(problems, c.load(file))
 	}
+	return c, errors.Join(append(problems, c.finish(cmdline, further))...)
+}
+
+// LoadLayers is Load with several files in the place of the first, of which a
+// later one wins, setting by setting, and none needs to be there.
+func LoadLayers(files []string, cmdline string, further ...string) (Config, error) {
+	c := Default()
+	return c, errors.Join(c.loadAll(files), c.finish(cmdline, further))
+}
+
+// loadAll applies those of the files that exist.
+func (c *Config) loadAll(files []string) error {
+	var problems []error
+	for _, file := range files {
+		if err := c.load(file); !errors.Is(err, fs.ErrNotExist) {
+			problems = append(problems, err)
+		}
+	}
+	return errors.Join(problems...)
+}
+
+// load applies a file. The broker that it names, as a host or by URLs, is
+// instead of one that an earlier file names in either way.
+func (c *Config) load(file string) error {
+	body, err := os.ReadFile(file)
+	if err != nil {
+		return fmt.Errorf("read configuration: %w", err)
+	}
+	if body, err = text(body); err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	before := c.broker
+	c.broker.list, c.broker.host = nil, ""
+	err = c.readFile(file, body)
+	if len(c.broker.list) == 0 && c.broker.host == "" {
+		c.broker.list, c.broker.host = before.list, before.host
+	}
+	return err
+}
+
+// text takes off the mark that the editors of Windows put before UTF-8.
+func text(body []byte) ([]byte, error) {
+	if bytes.HasPrefix(body, []byte("\xff\xfe")) || bytes.HasPrefix(body, []byte("\xfe\xff")) {
+		return nil, errors.New("the file is in UTF-16: save it again as UTF-8")
+	}
+	return bytes.TrimPrefix(body, []byte("\xef\xbb\xbf")), nil
+}
+
+// finish applies the kernel command line and the files that win over it, and
+// puts together what only all of it tells.
+func (c *Config) finish(cmdline string, further []string) error {
+	var problems []error
 	if cmdline != "" {
 		words, err := os.ReadFile(cmdline)
 		if err != nil {
@@ -134,18 +183,9 @@ func Load(file, cmdline string, further ...string) (Config, error) {
 		}
 		problems = append(problems, c.readKernel(string(words)))
 	}
-	for _, file := range further {
-		body, err := os.ReadFile(file)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			problems = append(problems, fmt.Errorf("read configuration: %w", err))
-		}
-		problems = append(problems, c.readFile(file, body))
-	}
+	problems = append(problems, c.loadAll(further))
 	c.AMQP.URLs = c.broker.urls()
-	return c, errors.Join(problems...)
+	return errors.Join(problems...)
 }
 
 // Missing reports whether err says no more than that the file is not there.

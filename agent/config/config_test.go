@@ -162,6 +162,44 @@ b = * * * * *
 	}
 }
 
+func TestLayersWinSettingBySetting(t *testing.T) {
+	network := write(t, "network.ini", "[RABBITMQ]\nurl = amqp://network.example.com/\nprefetch = 5\n")
+	image := write(t, "image.ini", "[RABBITMQ]\nhost = image.example.com\nusername = u\npassword = p\n[APPLIANCE]\nhostname = one\n")
+	card := write(t, "card.ini", "\xef\xbb\xbf[RABBITMQ]\r\npassword = q\r\n\r\n[APPLIANCE]\r\nhostname = two\r\n")
+	none := filepath.Join(t.TempDir(), "none.ini")
+	for name, test := range map[string]struct {
+		layers   []string
+		broker   string
+		hostname string
+	}{
+		"none":               {nil, "", ""},
+		"none that is there": {[]string{none}, "", ""},
+		"network":            {[]string{network, none}, "amqp://network.example.com/", ""},
+		"image over network": {[]string{network, image}, "amqp://u:p@image.example.com:5672/%2F", "one"},
+		"card over both":     {[]string{network, image, card}, "amqp://u:q@image.example.com:5672/%2F", "two"},
+		"network over image": {[]string{image, network}, "amqp://network.example.com/", "one"},
+	} {
+		got, err := LoadLayers(test.layers, "")
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if broker := strings.Join(got.AMQP.URLs, " "); broker != test.broker || got.Appliance.Hostname != test.hostname {
+			t.Errorf("%s: broker %q, host %q, want %q, %q", name, broker, got.Appliance.Hostname, test.broker, test.hostname)
+		}
+	}
+}
+
+func TestLayerNamesItsMistakes(t *testing.T) {
+	good, bad := write(t, "good.ini", original), write(t, "bad.ini", "[RABBITMQ]\r\nport = x\r\n")
+	wide := write(t, "wide.ini", "\xff\xfe[\x00R\x00")
+	_, err := LoadLayers([]string{good, bad, wide}, "")
+	for _, want := range []string{bad + ":2: ", wide + ": the file is in UTF-16"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error is %v, want %q in it", err, want)
+		}
+	}
+}
+
 func TestLoadWithoutFile(t *testing.T) {
 	got, err := Load(filepath.Join(t.TempDir(), "none.ini"), "")
 	if !Missing(err) {

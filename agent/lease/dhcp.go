@@ -136,6 +136,7 @@ func (e exchange) about() []dhcpv4.Modifier {
 		dhcpv4.OptionDNSDomainSearchList,
 		dhcpv4.OptionRenewTimeValue,
 		dhcpv4.OptionRebindingTimeValue,
+		OptionConfig,
 	)}
 	if e.host != "" {
 		all = append(all, dhcpv4.WithOption(dhcpv4.OptHostName(e.host)))

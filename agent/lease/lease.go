@@ -30,6 +30,7 @@ type Lease struct {
 	Search  []string     // domains to complete a name with
 	Host    string       // the name the server has for us; often empty
 	MTU     int          // bytes; 0 if the server does not say
+	Config  string       // option 224: the URL of a configuration, or of a broker; often empty
 
 	Acquired time.Time // when it was granted or last renewed
 	Renew    time.Time // from then on its server is asked to extend it (T1)
@@ -42,6 +43,10 @@ type Route struct {
 	Dst netip.Prefix
 	Via netip.Addr // zero if Dst is on the link itself
 }
+
+// OptionConfig is the option in which a server says where a terminal has its
+// configuration from, the first of those for the use of a site (RFC 3942).
+const OptionConfig = dhcpv4.GenericOptionCode(224)
 
 // minMTU is the least that every IPv4 host must take (RFC 791); what asks for
 // less is broken or wants to break us.
@@ -80,6 +85,7 @@ func parse(link string, ack *dhcpv4.DHCPv4, asked time.Time) (Lease, error) {
 	if mtu, err := dhcpv4.GetUint16(dhcpv4.OptionInterfaceMTU, ack.Options); err == nil && mtu >= minMTU {
 		l.MTU = int(mtu)
 	}
+	l.Config = strings.TrimRight(string(ack.Options.Get(OptionConfig)), "\x00")
 	l.Routes = routes(ack)
 	for _, r := range l.Routes {
 		if r.Dst == defaultRoute {

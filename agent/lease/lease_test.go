@@ -58,6 +58,7 @@ func TestParse(t *testing.T) {
 				dhcpv4.OptNTPServers(net.IPv4(192, 0, 2, 4)),
 				dhcpv4.OptDomainName("example.net example.org"),
 				dhcpv4.OptHostName("probe7"),
+				dhcpv4.OptGeneric(OptionConfig, []byte("http://192.0.2.1/natrix.ini\x00")),
 				dhcpv4.OptGeneric(dhcpv4.OptionInterfaceMTU, []byte{0x05, 0xaa}),
 				dhcpv4.OptGeneric(dhcpv4.OptionRenewTimeValue, []byte{0, 0, 0, 60}),
 				dhcpv4.OptGeneric(dhcpv4.OptionRebindingTimeValue, []byte{0, 0, 0, 120}),
@@ -70,6 +71,7 @@ func TestParse(t *testing.T) {
 				l.NTP = []netip.Addr{addr("192.0.2.4")}
 				l.Search = []string{"example.net", "example.org"}
 				l.Host = "probe7"
+				l.Config = "http://192.0.2.1/natrix.ini"
 				l.MTU = 1450
 				l.Renew, l.Rebind = asked.Add(time.Minute), asked.Add(2*time.Minute)
 			}),

@@ -46,6 +46,9 @@ var models = map[string]model{
 	},
 }
 
+// ovmf is UEFI for PCs, of the Debian package ovmf; its variables are in memory.
+const ovmf = "/usr/share/ovmf/OVMF.fd"
+
 func (m model) args(memory int) []string {
 	args := append([]string{"-accel", "tcg"}, m.machine...)
 	if m.memory {

@@ -19,11 +19,15 @@ import (
 // first link; on the n-th link it is 10.0.(1+n).2.
 const Host = "10.0.2.2"
 
-// Config describes a machine. Board and Dir are required.
+// Config describes a machine. Board is required, and one of Dir, Disk and PXE.
 type Config struct {
 	Board   string    // amd64, rpi2 or rpi3
-	Dir     string    // holds what image.Build wrote for the board
-	Cmdline string    // added to the kernel command line, after the console
+	Dir     string    // holds kernel, initramfs and device trees to be started at once, as image.Build writes them
+	Cmdline string    // added to the kernel command line of Dir, after the console
+	Disk    string    // image of the medium: a PC's disk or stick, a Raspberry Pi's card; what is written is lost
+	USB     bool      // a PC has Disk as a USB stick
+	UEFI    bool      // a PC has UEFI instead of a BIOS
+	PXE     string    // file that a PC boots over its first link, served by TFTP with the directory that it is in
 	Memory  int       // MiB; 0 is 256. The Raspberry Pi models ignore it, they have 1024
 	Links   []Link    // none: the machine has no network
 	Args    []string  // more arguments for QEMU, such as drives
@@ -153,22 +157,53 @@ func (c Config) command() (model, []string, error) {
 	if memory == 0 {
 		memory = 256
 	}
-	args := m.args(memory)
-	args = append(args, "-display", "none", "-monitor", "none", "-no-reboot",
-		"-kernel", filepath.Join(c.Dir, "vmlinuz"), "-initrd", filepath.Join(c.Dir, "initramfs.zst"))
-	if m.deviceTree != "" {
-		args = append(args, "-dtb", filepath.Join(c.Dir, m.deviceTree))
+	args := append(m.args(memory), "-display", "none", "-monitor", "none", "-no-reboot")
+	if c.UEFI {
+		args = append(args, "-bios", ovmf)
 	}
-	args = append(args, "-append", strings.TrimSpace(m.cmdline+" "+c.Cmdline))
+	args = append(args, c.kernel(m)...)
+	args = append(args, c.disk(m)...)
 	for i, link := range c.Links {
-		args = append(args, link.args(i, m.card)...)
+		tftp := ""
+		if i == 0 {
+			tftp = c.PXE
+		}
+		args = append(args, link.args(i, m.card, tftp)...)
 	}
 	return m, append(args, c.Args...), nil
 }
 
+// kernel starts that of c.Dir, if there is one.
+func (c Config) kernel(m model) []string {
+	if c.Dir == "" {
+		return nil
+	}
+	args := []string{"-kernel", filepath.Join(c.Dir, "vmlinuz"), "-initrd", filepath.Join(c.Dir, "initramfs.zst")}
+	if m.deviceTree != "" {
+		args = append(args, "-dtb", filepath.Join(c.Dir, m.deviceTree))
+	}
+	return append(args, "-append", strings.TrimSpace(m.cmdline+" "+c.Cmdline))
+}
+
+// disk plugs c.Disk in, if there is one.
+func (c Config) disk(m model) []string {
+	if c.Disk == "" {
+		return nil
+	}
+	drive := "format=raw,snapshot=on,file=" + strings.ReplaceAll(c.Disk, ",", ",,")
+	switch {
+	case c.Board != "amd64":
+		return []string{"-drive", "if=sd," + drive}
+	case c.USB:
+		return []string{"-drive", "if=none,id=stick," + drive, "-device", "qemu-xhci", "-device", "usb-storage,drive=stick,bootindex=1"}
+	}
+	return []string{"-drive", "if=virtio," + drive}
+}
+
 // args are the arguments for the link with index i: a network of its own, and
-// a card of the kind that the model has.
-func (l Link) args(i int, card string) []string {
+// a card of the kind that the model has. The link serves the file pxe, if it
+// has a name, and the directory that it is in.
+func (l Link) args(i int, card, pxe string) []string {
 	network := fmt.Sprintf("user,id=n%d,net=10.0.%d.0/24", i, 2+i)
 	for _, f := range l.Forward {
 		network += fmt.Sprintf(",hostfwd=tcp:127.0.0.1:%d-:%d", f.HostPort, f.GuestPort)
@@ -176,6 +211,10 @@ func (l Link) args(i int, card string) []string {
 	device := fmt.Sprintf("%s,netdev=n%d", card, i)
 	if l.MAC != "" {
 		device += ",mac=" + l.MAC
+	}
+	if pxe != "" {
+		network += fmt.Sprintf(",tftp=%s,bootfile=%s", filepath.Dir(pxe), filepath.Base(pxe))
+		device += ",bootindex=1"
 	}
 	return []string{"-netdev", network, "-device", device}
 }

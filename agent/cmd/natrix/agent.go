@@ -23,27 +23,26 @@ func agentCommand() *cobra.Command {
 		Args:  cobra.NoArgs,
 	}
 	file := cmd.Flags().String("config", config.File, "configuration")
-	cmdline := cmd.Flags().String("cmdline", "", "kernel command line whose natrix. words win over the file, such as /proc/cmdline")
+	isAppliance := cmd.Flags().Bool("appliance", false, "take the configuration from where an appliance has it; started by init")
 	ram := cmd.Flags().String("runtime-directory", os.Getenv("RUNTIME_DIRECTORY"), "directory on a RAM disk: results survive the process there (systemd: RuntimeDirectory)")
-	medium := cmd.Flags().String("state-directory", os.Getenv("STATE_DIRECTORY"), "directory on a disk: results that wait survive a power cut there (systemd: StateDirectory)")
+	disk := cmd.Flags().String("state-directory", os.Getenv("STATE_DIRECTORY"), "directory on a disk: results that wait survive a power cut there (systemd: StateDirectory)")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		var session []string
-		if *cmdline != "" {
-			session = append(session, config.Session)
+		settings, err := config.Load(*file, "")
+		if *isAppliance {
+			settings, err = applianceConfig()
 		}
-		settings, err := config.Load(*file, *cmdline, session...)
 		log := logger(settings.Log.Level)
-		if err != nil && !(*cmdline != "" && config.Missing(err)) {
+		if err != nil {
 			log.Error("configuration", "err", err) // what could be understood is used: a terminal with a typing error is better than none
 		}
 		log.Info("natrix agent", "version", agent.Version)
-		if len(settings.AMQP.URLs) == 0 && *cmdline != "" {
+		if len(settings.AMQP.URLs) == 0 && *isAppliance {
 			// An appliance has a shell, in which this can be read.
-			log.Error("no broker is configured: the kernel command line wants natrix.broker=URL, or the image a " + config.File)
+			log.Error("no broker is configured: set host, username and password under [RABBITMQ] in natrix.ini on the medium, or natrix.broker=URL in the kernel command line")
 			agent.Pulse(cmd.Context(), log, alive, func() string { return "" })
 			return nil
 		}
-		places := spool.Places{RAM: below(*ram, "spool"), Medium: below(*medium, "spool")}
+		places := spool.Places{RAM: below(*ram, "spool"), Medium: below(*disk, "spool")}
 		a := agent.Agent{Config: settings, Log: log, Places: places, Alive: alive, Reached: func(phase string) { milestone(log, phase) }}
 		return a.Run(cmd.Context())
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/natrix-os/natrix/agent/config"
 	"github.com/natrix-os/natrix/agent/door/shell"
 	"github.com/natrix-os/natrix/agent/lease"
+	"github.com/natrix-os/natrix/agent/medium"
 	"github.com/natrix-os/natrix/agent/probe"
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -28,19 +29,26 @@ func initialise(ctx context.Context) error {
 	return appliance.Run(ctx, appliance.Config{
 		Settings: settings,
 		Network:  []string{"network"},
-		Agent:    []string{"agent", "--config", config.File, "--cmdline", kernel, "--runtime-directory", "/run/natrix"},
+		Agent:    []string{"agent", "--appliance", "--runtime-directory", "/run/natrix"},
 		Shell:    []string{"shell"},
 	})
 }
 
-// settings are those of the machine. An image without a file is not a mistake:
-// the kernel's command line can say everything.
+// settings are those of the machine.
 func settings() (config.Appliance, error) {
-	c, err := config.Load(config.File, kernel, config.Session)
-	if config.Missing(err) {
-		err = nil
-	}
+	c, err := applianceConfig()
 	return c.Appliance, err
+}
+
+// applianceConfig is the configuration of an appliance. Whoever is nearer to
+// the machine wins: the image, the file that somebody put on the medium, the
+// kernel command line, what was set on the console. None needs to be there.
+func applianceConfig() (config.Config, error) {
+	return config.LoadLayers(settingFiles(), kernel, config.Session)
+}
+
+func settingFiles() []string {
+	return []string{config.File, filepath.Join(appliance.BootDir, medium.ConfigFile)}
 }
 
 // networkCommand is the process that PID 1 keeps for the network.
@@ -68,8 +76,9 @@ func shellCommand(prober *probe.Prober) *cobra.Command {
 			c := shell.Config{Root: func() *cobra.Command { return prompt(prober) }, Version: agent.Version, Leases: lease.DefaultDir}
 			if client := (appliance.Client{Path: appliance.Socket}); client.Present() {
 				c.Machine = client
-				c.Settings = shell.Settings{File: config.File, Kernel: kernel, Session: config.Session, Save: onMedium(bootDir, "natrix.ini")}
+				c.Settings = shell.Settings{Files: settingFiles(), Kernel: kernel, Session: config.Session, Save: onMedium(appliance.BootDir, medium.ConfigFile), Unlock: appliance.UnlockBoot}
 				c.History = onMedium(dataDir, "history")()
+				c.Wrong = func() error { _, err := applianceConfig(); return err }
 			}
 			path := "/dev/tty"
 			if len(args) > 0 {
@@ -86,11 +95,9 @@ func shellCommand(prober *probe.Prober) *cobra.Command {
 	}
 }
 
-// Where an appliance has the partitions of its medium mounted, if it has one.
-const (
-	bootDir = "/boot" // FAT, which people edit on their own computers
-	dataDir = "/data"
-)
+// dataDir is where an appliance has the data partition of its medium mounted, if
+// it has one.
+const dataDir = "/data"
 
 // onMedium is a function that returns the path of a file on a partition; ""
 // while that is not mounted.

@@ -43,15 +43,18 @@ func reportCommand(prober *probe.Prober) *cobra.Command {
 // machineConfig is the configuration of the terminal that this machine is: that
 // of its agent. What is wrong with it is told, and the rest used.
 func machineConfig() config.Config {
-	cmdline, session := "", ""
-	if (appliance.Client{Path: appliance.Socket}).Present() {
-		cmdline, session = kernel, config.Session
-	}
-	c, err := config.Load(config.File, cmdline, session)
+	c, err := loadMachineConfig()
 	if err != nil && !config.Missing(err) {
 		fmt.Fprintln(os.Stderr, "natrix:", err)
 	}
 	return c
+}
+
+func loadMachineConfig() (config.Config, error) {
+	if (appliance.Client{Path: appliance.Socket}).Present() {
+		return applianceConfig()
+	}
+	return config.Load(config.File, "")
 }
 
 // check makes a document. What could not be found out is a gap in it, not an error.

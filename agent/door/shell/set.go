@@ -27,16 +27,17 @@ import (
 
 // Settings says where the settings of an appliance are.
 type Settings struct {
-	File    string        // what the image or the medium says
-	Kernel  string        // the kernel's command line, which wins over the file
-	Session string        // what was set since the machine was booted, which wins over both
-	Save    func() string // the file that outlives a reboot; "" or nil if this machine has none
+	Files   []string                       // what the image and the medium say; the later wins
+	Kernel  string                         // the kernel's command line, which wins over the files
+	Session string                         // what was set since the machine was booted, which wins over both
+	Save    func() string                  // the file that outlives a reboot; "" or nil if this machine has none
+	Unlock  func(write func() error) error // has Save's file system writable while write runs; nil if it always is
 }
 
 // load reads the settings as the services of the machine do. What is wrong
 // with them is theirs to tell.
 func (s Settings) load() config.Config {
-	c, _ := config.Load(s.File, s.Kernel, s.Session)
+	c, _ := config.LoadLayers(s.Files, s.Kernel, s.Session)
 	return c
 }
 
@@ -345,7 +346,13 @@ func (s *session) save(out io.Writer) error {
 		fmt.Fprintln(out, "nothing was set")
 		return nil
 	}
-	if err := edit(path, set...); err != nil {
+	write := func() error { return edit(path, set...) }
+	if s.Settings.Unlock != nil {
+		err = s.Settings.Unlock(write)
+	} else {
+		err = write()
+	}
+	if err != nil {
 		return err
 	}
 	var names []string

@@ -159,11 +159,22 @@ func (s *session) status(ctx context.Context, out io.Writer) error {
 			fmt.Fprintf(w, "%s\t%s\n", v.Name, v)
 		}
 	}
+	if s.Wrong != nil {
+		fmt.Fprintf(w, "configuration\t%s\n", mistakes(s.Wrong()))
+	}
 	fmt.Fprintln(w)
 	if err := w.Flush(); err != nil {
 		return err
 	}
 	return s.links(out)
+}
+
+// mistakes puts those of a configuration below each other.
+func mistakes(err error) string {
+	if err == nil {
+		return "right"
+	}
+	return strings.ReplaceAll(err.Error(), "\n", "\n\t")
 }
 
 // String says how the service is doing.
