@@ -40,6 +40,5 @@ func mtrPacket(ctx context.Context) error {
 	if err := mtr.DropPrivileges(); err != nil {
 		return err
 	}
-	in, out := mtr.Stdio()
-	return mtr.Serve(ctx, mtr.Config{Version: version, Parent: parent}, engine, in, out)
+	return mtr.Serve(ctx, mtr.Config{Version: version, Parent: parent}, engine, os.Stdin, os.Stdout)
 }

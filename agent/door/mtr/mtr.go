@@ -50,7 +50,8 @@ type stream interface {
 // When ctx ends, a Read under way is cut short if in has SetReadDeadline, as
 // pipes and sockets do; otherwise Serve returns after it, and in any case after
 // a Write that the client does not read. A process that lives for its client
-// alone does better to leave signals their default action, as mtr-packet does.
+// alone does better to leave signals their default action, as mtr-packet does,
+// and its input blocking, which wakes one thread for a command and not two.
 func Serve(ctx context.Context, c Config, e *packet.Engine, in io.Reader, out io.Writer) error {
 	return serve(ctx, c, e.NewStream(InFlight), in, out)
 }

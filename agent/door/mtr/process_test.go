@@ -57,8 +57,7 @@ func serveProcess() error {
 	if err := DropPrivileges(); err != nil && !errors.Is(err, syscall.ENOTSUP) { // with cgo
 		return err
 	}
-	in, out := Stdio()
-	return Serve(context.Background(), Config{Version: version, Parent: parent, RawSCTP: os.Getenv(sctpEnv) != ""}, e, in, out)
+	return Serve(context.Background(), Config{Version: version, Parent: parent, RawSCTP: os.Getenv(sctpEnv) != ""}, e, os.Stdin, os.Stdout)
 }
 
 // implementation is an mtr-packet to run.
