@@ -224,6 +224,22 @@ func TestNetnsTooBig(t *testing.T) {
 	}
 }
 
+// A narrow hop is seen again although the kernel has learned of it.
+func TestNetnsTooBigAgain(t *testing.T) {
+	h1, h2 := nettest.Line(t, nettest.Router{}, nettest.Router{MTU: 1300})
+	e := open(t, h1, Options{})
+	for range 3 { // after the first the kernel knows, and yet it is the router that says so
+		for _, dst := range []netip.Addr{h2.Addr4, h2.Addr6} {
+			if r := do(t, e, Request{Dst: dst, Size: 1400, DontFragment: true}); r.Kind != TooBig || r.MTU != 1300 {
+				t.Errorf("got %+v, want too big, mtu 1300", r)
+			}
+			if r := do(t, e, Request{Dst: dst, Size: 1300, DontFragment: true}); r.Kind != EchoReply {
+				t.Errorf("what fits: got %+v, want echo reply", r)
+			}
+		}
+	}
+}
+
 // A TCP probe is never accepted by the target, and data of an open UDP port is a reply.
 func TestNetnsOpenPorts(t *testing.T) {
 	hosts := nettest.Chain(t, "h1", "r1", "h2")

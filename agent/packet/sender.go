@@ -62,8 +62,15 @@ func (s *sender) prepare(buffer int) error {
 	setBuffer(s.fd, unix.SO_SNDBUFFORCE, unix.SO_SNDBUF, buffer)
 	o := options{fd: s.fd}
 	o.set(unix.SOL_SOCKET, unix.SO_TIMESTAMPING_NEW, stamping)
-	if s.fragment && !s.six {
+	// Whole packets go as far as they get, whatever path MTU this host has
+	// learned: each sees the narrow hop itself. The kernel fragments to what it knows.
+	switch {
+	case s.fragment && !s.six:
 		o.set(unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_DONT)
+	case !s.fragment && !s.six:
+		o.set(unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_PROBE)
+	case !s.fragment:
+		o.set(unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_PROBE)
 	}
 	return o.err
 }

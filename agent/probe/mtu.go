@@ -93,8 +93,8 @@ func (m *sizer) reach(ctx context.Context, i int, size *int) (known, hole bool) 
 	return false, false
 }
 
-// sendable is the largest size below one that this machine refuses to send:
-// it remembers what routers told it. Its refusals cost no time.
+// sendable is the largest size below one that this machine refuses to send.
+// Its refusals cost no time.
 func (m *sizer) sendable(ctx context.Context, i, high int) int {
 	low := packet.DefaultSize
 	for high-low > 1 && m.err == nil && ctx.Err() == nil {
