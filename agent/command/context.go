@@ -32,3 +32,11 @@ func Progress(ctx context.Context, line fmt.Stringer) {
 		show(line)
 	}
 }
+
+// AlsoProgress is WithProgress beside whoever asked before.
+func AlsoProgress(ctx context.Context, show func(fmt.Stringer)) context.Context {
+	return WithProgress(ctx, func(line fmt.Stringer) {
+		Progress(ctx, line)
+		show(line)
+	})
+}

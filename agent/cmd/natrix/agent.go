@@ -10,6 +10,7 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/natrix-os/natrix/agent"
 	"github.com/natrix-os/natrix/agent/config"
+	"github.com/natrix-os/natrix/agent/door/cli"
 	"github.com/natrix-os/natrix/agent/spool"
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -18,9 +19,10 @@ import (
 // agentCommand is the terminal in the foreground.
 func agentCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "agent",
-		Short: "Be a terminal: take commands from the broker until told to stop",
-		Args:  cobra.NoArgs,
+		Use:     "agent",
+		Short:   "Be a terminal: take commands from the broker until told to stop",
+		Example: "  natrix agent\n  natrix -d agent --config natrix.ini",
+		Args:    cobra.NoArgs,
 	}
 	file := cmd.Flags().String("config", config.File, "configuration")
 	isAppliance := cmd.Flags().Bool("appliance", false, "take the configuration from where an appliance has it; started by init")
@@ -31,7 +33,12 @@ func agentCommand() *cobra.Command {
 		if *isAppliance {
 			settings, err = applianceConfig()
 		}
-		log := logger(settings.Log.Level)
+		logFile, debug := cli.LogOptions(cmd)
+		if debug {
+			settings.Log.Level = "debug"
+		}
+		log, done := agentLog(settings.Log, logFile, !*isAppliance)
+		defer done()
 		if err != nil {
 			log.Error("configuration", "err", err) // what could be understood is used: a terminal with a typing error is better than none
 		}

@@ -4,14 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"github.com/natrix-os/natrix/agent"
 	"github.com/natrix-os/natrix/agent/appliance"
 	"github.com/natrix-os/natrix/agent/config"
 	"github.com/natrix-os/natrix/agent/door/shell"
 	"github.com/natrix-os/natrix/agent/lease"
+	"github.com/natrix-os/natrix/agent/logs"
 	"github.com/natrix-os/natrix/agent/medium"
 	"github.com/natrix-os/natrix/agent/probe"
 	"github.com/spf13/cobra"
@@ -59,9 +62,32 @@ func networkCommand() *cobra.Command {
 		Hidden: true,
 		Args:   cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, _ := settings() // init has told what is wrong with them
-			return appliance.Network(cmd.Context(), c, logger("info"))
+			c, _ := applianceConfig() // init has told what is wrong with it
+			log := logger("info")
+			var sending sync.WaitGroup
+			defer sending.Wait()
+			sending.Go(func() { sendLog(cmd.Context(), c.Log, log) })
+			return appliance.Network(cmd.Context(), c.Appliance, log)
 		},
+	}
+}
+
+// sendLog sends the log that PID 1 keeps, from its first line, to the collector
+// that the configuration names, until ctx ends.
+func sendLog(ctx context.Context, c config.Log, log *slog.Logger) {
+	if c.Syslog == "" {
+		return
+	}
+	collector, err := logs.Dial(c.Syslog)
+	if err != nil {
+		log.Error("the log stays here", "err", err)
+		return
+	}
+	defer collector.Close()
+	const everything = 1 << 20 // lines, more than PID 1 keeps
+	err = appliance.Client{Path: appliance.Socket}.Log(ctx, collector, everything, true)
+	if err != nil && ctx.Err() == nil {
+		log.Error("the log stays here", "err", err)
 	}
 }
 
@@ -69,9 +95,10 @@ func networkCommand() *cobra.Command {
 // hands over, or else the terminal on standard input.
 func shellCommand(prober *probe.Prober) *cobra.Command {
 	return &cobra.Command{
-		Use:   "shell [CONSOLE]",
-		Short: "The natrix prompt: the commands of this command line, edited and repeated with ease",
-		Args:  cobra.MaximumNArgs(1),
+		Use:     "shell [CONSOLE]",
+		Short:   "The natrix prompt: the commands of this command line, edited and repeated with ease",
+		Example: "  natrix shell",
+		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c := shell.Config{Root: func() *cobra.Command { return prompt(prober) }, Version: agent.Version, Leases: lease.DefaultDir}
 			if client := (appliance.Client{Path: appliance.Socket}); client.Present() {

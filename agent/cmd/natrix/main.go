@@ -5,11 +5,9 @@ package main
 
 import (
 	"context"
-	"log/slog"
 	"os"
 	"os/signal"
 	"path/filepath"
-	"strings"
 	"syscall"
 
 	"github.com/natrix-os/natrix/agent"
@@ -44,7 +42,7 @@ func tree(prober *probe.Prober) *cobra.Command {
 // prompt is the part of the command line that makes sense in the shell, and
 // what is added to it.
 func prompt(prober *probe.Prober, further ...*cobra.Command) *cobra.Command {
-	return cli.New(command.NewSet(prober.Commands()...), append(further,
+	return cli.New(command.NewSet(prober.Commands()...), consoleLog, append(further,
 		checkCommand(prober),
 		reportCommand(prober),
 		dispatchCommand(),
@@ -54,13 +52,4 @@ func prompt(prober *probe.Prober, further ...*cobra.Command) *cobra.Command {
 		cli.Config(),
 		cli.Version(agent.Version),
 	)...)
-}
-
-// logger logs to standard error at a level named as in the configuration.
-func logger(level string) *slog.Logger {
-	var l slog.Level
-	if err := l.UnmarshalText([]byte(strings.ToUpper(level))); err != nil {
-		l = slog.LevelInfo
-	}
-	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: l}))
 }

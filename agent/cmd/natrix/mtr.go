@@ -15,10 +15,11 @@ import (
 // mtr-packet.
 func mtrCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "mtr-packet",
-		Short: "Send packets for mtr: MTR_PACKET=mtr-packet mtr www.example.com",
-		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return mtrPacket(cmd.Context()) },
+		Use:     "mtr-packet",
+		Short:   "Send packets for mtr: MTR_PACKET=mtr-packet mtr www.example.com",
+		Example: "  MTR_PACKET=mtr-packet mtr www.example.com",
+		Args:    cobra.NoArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return mtrPacket(cmd.Context()) },
 	}
 }
 

@@ -41,34 +41,56 @@ const exitCodes = `Exit codes:
 // ErrProbe is a failure that has been printed as a result.
 var ErrProbe = errors.New("the probe failed")
 
-// New is the command tree: the commands of the core, then further ones that
-// main adds.
-func New(set command.Set, further ...*cobra.Command) *cobra.Command {
+// New is the command tree: the commands of the core, whose runs are logged, then
+// further ones that main adds.
+func New(set command.Set, log OpenLog, further ...*cobra.Command) *cobra.Command {
 	root := &cobra.Command{
 		Use:              "natrix",
 		Short:            "The terminal of a network-testing system",
+		Long:             about + "\n\n" + exitCodes,
+		Example:          indent("natrix ping www.example.com\nnatrix -d --log-file ping.log ping www.example.com\nnatrix http -o text get https://www.example.com/\nnatrix check network -o text\nnatrix service init"),
 		SilenceUsage:     true,
 		SilenceErrors:    true,
 		TraverseChildren: true,
 
 		SuggestionsMinimumDistance: 2,
 	}
-	root.Flags().BoolP("debug", "d", false, "accepted for scripts written for the original client")
+	root.Flags().BoolP("debug", "d", false, "log everything, on standard error too")
+	root.Flags().String("log-file", "", "log to this file rather than to the machine's own")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return Usage(err) })
 	root.AddGroup(&cobra.Group{ID: "probe", Title: "Probes:"})
 	for d := range set.All() {
 		if d.Name == "mtr" {
-			root.AddCommand(mtr(d))
+			root.AddCommand(mtr(d, log))
 			continue
 		}
-		root.AddCommand(probe(d))
+		root.AddCommand(probe(d, log))
 	}
 	root.AddCommand(further...)
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
-	strict(root)
+	exemplify(root)
 	complete(root)
+	strict(root)
 	return root
+}
+
+// about says what natrix is.
+const about = "natrix measures networks: from this machine, where it is typed, and on behalf of a\nNatrix server, as its terminal."
+
+// exemplify gives cobra's own commands examples like those of all others.
+func exemplify(root *cobra.Command) {
+	for _, c := range root.Commands() {
+		switch c.Name() {
+		case "help":
+			c.Example = "  natrix help http"
+		case "completion":
+			c.Example = "  natrix completion bash | sudo tee /etc/bash_completion.d/natrix\n  natrix completion zsh > \"${fpath[1]}/_natrix\"\n  natrix completion fish > ~/.config/fish/completions/natrix.fish"
+			for _, shell := range c.Commands() {
+				shell.Example = "  natrix completion " + shell.Name()
+			}
+		}
+	}
 }
 
 // strict makes every mistake on the command line one that Report tells from a
@@ -100,7 +122,7 @@ func unknown(cmd *cobra.Command, args []string) error {
 }
 
 // probe is a command of the core as a command of the tree.
-func probe(d command.Definition) *cobra.Command {
+func probe(d command.Definition, log OpenLog) *cobra.Command {
 	run := d.Prepare()
 	cmd := entry(d, run.Flags)
 	form := cmd.Flags().StringP("output", "o", "document", "document: as the original prints it; text: for people; json: for scripts")
@@ -114,13 +136,29 @@ func probe(d command.Definition) *cobra.Command {
 		if !known {
 			return Usage(fmt.Errorf("output %q is not document, text or json", *form))
 		}
-		ctx := cmd.Context()
-		if *form == "text" {
-			ctx = command.WithProgress(ctx, func(line fmt.Stringer) { fmt.Fprintln(cmd.OutOrStdout(), line) })
+		destination := args[len(args)-1]
+		r, err := log.logged(cmd, d.Name, func(ctx context.Context) command.Result {
+			return watched(ctx, cmd, *form, d.Name, destination, func(ctx context.Context) command.Result {
+				return execute(ctx, run, d.Name, destination)
+			})
+		})
+		if err != nil {
+			return err
 		}
-		return show(cmd.OutOrStdout(), execute(ctx, run, d.Name, args[len(args)-1]))
+		return show(cmd.OutOrStdout(), r)
 	}
 	return cmd
+}
+
+// watched shows how a probe gets on: line by line where a person reads its
+// result as text, and else, if it takes a while, to a person at the terminal.
+func watched(ctx context.Context, cmd *cobra.Command, form, name, destination string, execute func(context.Context) command.Result) command.Result {
+	if form == "text" {
+		return execute(command.AlsoProgress(ctx, func(line fmt.Stringer) { fmt.Fprintln(cmd.OutOrStdout(), line) }))
+	}
+	p := newProgress(cmd.ErrOrStderr(), name+" "+command.Command{Destination: destination}.Target())
+	defer p.end()
+	return execute(command.AlsoProgress(ctx, func(line fmt.Stringer) { p.say(line.String()) }))
 }
 
 // entry is the command of the tree for a command of the core: its words, and

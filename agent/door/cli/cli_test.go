@@ -55,7 +55,7 @@ func fake(name, positional string) command.Definition {
 // natrix runs a command line and returns what it printed and its exit code.
 func natrix(t *testing.T, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
-	root := New(command.NewSet(fake("ping", ""), fake("dns", ""), fake("http", "operation")), Config(), Version("1.2.3"))
+	root := New(command.NewSet(fake("ping", ""), fake("dns", ""), fake("http", "operation")), nil, Config(), Version("1.2.3"))
 	var out, errs bytes.Buffer
 	root.SetArgs(args)
 	root.SetOut(&out)

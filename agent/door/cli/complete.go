@@ -1,8 +1,10 @@
 package cli
 
 import (
+	"slices"
 	"strings"
 
+	"github.com/natrix-os/natrix/sysinfo"
 	"github.com/natrix-os/natrix/sysinfo/netif"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -13,8 +15,13 @@ var values = map[string][]string{
 	"output":       {"document\tas the original prints it", "text\tfor people", "json\tfor scripts"},
 	"lang":         {"en\tEnglish", "zh\tChinese"},
 	"method":       {"a", "aaaa", "any", "caa", "cname", "ds", "https", "mx", "naptr", "ns", "ptr", "soa", "srv", "svcb", "txt"},
-	"http-version": {"1.1", "2"},
+	"http-version": {"1.0", "1.1", "2", "3"},
+	"auth-type":    {"basic", "digest", "oauth1", "oauth2"},
+	"browser":      {"curl", "chrome", "firefox"},
 }
+
+// files are the options whose values are names of files or directories.
+var files = []string{"log-file", "config", "cmdline", "file", "root", "snapshot", "har", "capture-packets", "runtime-directory", "state-directory"}
 
 // complete tells cobra how to complete the values of options, in all commands
 // of the tree.
@@ -29,7 +36,9 @@ func complete(cmd *cobra.Command) {
 			candidates = cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)
 		case f.Name == "interface" || f.Name == "link":
 			candidates = Links
-		case f.Value.Type() != "bool":
+		case f.Name == "server" || f.Name == "dns-server":
+			candidates = servers
+		case f.Value.Type() != "bool" && !slices.Contains(files, f.Name):
 			candidates = cobra.NoFileCompletions
 		default:
 			return
@@ -56,4 +65,17 @@ func Links(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCom
 		names = append(names, cobra.CompletionWithDesc(l.Name, strings.Join(about, " ")))
 	}
 	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
+// servers are the name servers that this machine asks.
+func servers(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	r, err := sysinfo.Machine{}.Resolver()
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	var addresses []cobra.Completion
+	for _, a := range r.Servers {
+		addresses = append(addresses, a.String())
+	}
+	return addresses, cobra.ShellCompDirectiveNoFileComp
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -12,7 +13,7 @@ import (
 // mtr is the probe of that name with what its users expect: a live display on a
 // terminal, until a number of rounds, a report or another form is asked for;
 // the report as text otherwise; and mtr's own document for -o json.
-func mtr(d command.Definition) *cobra.Command {
+func mtr(d command.Definition, log OpenLog) *cobra.Command {
 	run := d.Prepare()
 	cmd := entry(d, run.Flags)
 	report := cmd.Flags().BoolP("report", "r", false, "print a report, without a live display")
@@ -35,7 +36,15 @@ func mtr(d command.Definition) *cobra.Command {
 			}
 			return watch(cmd.Context(), stage, cmd.OutOrStdout(), run, args[0])
 		}
-		return show(cmd.OutOrStdout(), execute(cmd.Context(), run, d.Name, args[0]))
+		r, err := log.logged(cmd, d.Name, func(ctx context.Context) command.Result {
+			p := newProgress(cmd.ErrOrStderr(), d.Name+" "+args[0])
+			defer p.end()
+			return execute(ctx, run, d.Name, args[0])
+		})
+		if err != nil {
+			return err
+		}
+		return show(cmd.OutOrStdout(), r)
 	}
 	return cmd
 }

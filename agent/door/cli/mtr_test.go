@@ -63,7 +63,7 @@ func endless() command.Definition {
 
 func runMTR(t *testing.T, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
-	root := New(command.NewSet(endless()))
+	root := New(command.NewSet(endless()), nil)
 	var out, errs strings.Builder
 	root.SetArgs(append([]string{"mtr"}, args...))
 	root.SetOut(&out)
