@@ -57,7 +57,7 @@ fuzz: ## every fuzz target for FUZZTIME
 	image/fuzz.sh $(or $(FUZZTIME),1m)
 
 bench: packages-bench
-	go test -run '^$$' -bench . -p 1 ./agent/packet ./agent/door/mtr
+	go test -run '^$$' -bench . -p 1 ./agent/packet ./agent/door/mtr ./agent/contract
 
 clean:
 	rm -rf build agent/location/data/*.db
@@ -66,6 +66,6 @@ clean:
 packages-demo: PACKAGES = rabbitmq-server qemu-system-x86
 packages-test: PACKAGES = rabbitmq-server qemu-system-x86 qemu-system-arm mtr-tiny fping iproute2 systemd chromium firefox-esr gcc libc6-dev tcpdump ovmf dosfstools mtools
 packages-location: PACKAGES = $(if $(shell command -v npm),,npm)
-packages-bench: PACKAGES = mtr-tiny fping iproute2
+packages-bench: PACKAGES = rabbitmq-server mtr-tiny fping iproute2
 packages-%:
 	@image/packages.sh $(PACKAGES)

@@ -42,7 +42,7 @@ func (s *server) echoed(destination string, parameters map[string]any) request {
 	s.Helper()
 	parameters["save_response_body"] = true
 	var data fetched
-	s.get(destination, parameters).into(s.T, &data)
+	s.get(destination, parameters).into(s.TB, &data)
 	var seen request
 	if data.Body == nil {
 		s.Fatalf("%s: no body", destination)

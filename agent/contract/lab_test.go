@@ -73,7 +73,7 @@ corporate_websites = ["test1.natrix.com", "test2.natrix.com"]
 intranet_ips = ["192.168.31.166", "192.168.31.188"]
 `
 
-func newLab(t *testing.T) *lab {
+func newLab(t testing.TB) *lab {
 	nettest.Need(t)
 	l := &lab{broker: amqptest.ForTest(t), binary: filepath.Join(t.TempDir(), "natrix")}
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", l.binary, "../cmd/natrix").CombinedOutput(); err != nil {
@@ -91,7 +91,7 @@ func newLab(t *testing.T) *lab {
 }
 
 // connect builds the network.
-func (l *lab) connect(t *testing.T) {
+func (l *lab) connect(t testing.TB) {
 	n := nettest.New(t)
 	l.terminal, l.lan, l.other = n.Host("terminal"), n.Host("eth0"), n.Host("eth1") // a link is called like who is at its other end
 	l.far, l.hole, l.closed, l.barred = n.Host("far"), n.Host("hole"), n.Host("closed"), n.Host("barred")
@@ -135,7 +135,7 @@ func hardware(id string) net.HardwareAddr {
 }
 
 // newEtc makes the terminal's /etc.
-func (l *lab) newEtc(t *testing.T) string {
+func (l *lab) newEtc(t testing.TB) string {
 	dir := t.TempDir()
 	for name, body := range map[string]string{
 		"resolv.conf":                   "nameserver " + anycast.String() + "\noptions timeout:2 attempts:2\n",
@@ -149,7 +149,7 @@ func (l *lab) newEtc(t *testing.T) string {
 	return dir
 }
 
-func write(t *testing.T, path, body string) {
+func write(t testing.TB, path, body string) {
 	t.Helper()
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		t.Fatal(err)
@@ -173,7 +173,7 @@ func (l *lab) command(ctx context.Context, files map[string]string, words ...str
 
 // natrix runs the program on the terminal and returns what it printed, and its
 // exit code.
-func (l *lab) natrix(t *testing.T, args ...string) (stdout, stderr string, code int) {
+func (l *lab) natrix(t testing.TB, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -214,7 +214,7 @@ func (r *record) String() string {
 
 // running sees to it that an agent with the shipped file runs, if need be one
 // that ran for the check before.
-func (l *lab) running(t *testing.T) *server {
+func (l *lab) running(t testing.TB) *server {
 	t.Helper()
 	if l.agent == nil {
 		return l.restarted(t, shipped)
@@ -225,7 +225,7 @@ func (l *lab) running(t *testing.T) *server {
 
 // restarted is an agent of its own for a check, and a server without queues
 // that others left.
-func (l *lab) restarted(t *testing.T, ini string) *server {
+func (l *lab) restarted(t testing.TB, ini string) *server {
 	t.Helper()
 	l.halt(t)
 	s := newServer(t, l.broker)
@@ -236,7 +236,7 @@ func (l *lab) restarted(t *testing.T, ini string) *server {
 }
 
 // halt ends the agent that runs.
-func (l *lab) halt(t *testing.T) {
+func (l *lab) halt(t testing.TB) {
 	t.Helper()
 	if l.agent != nil {
 		l.agent.stop(t)
@@ -245,13 +245,13 @@ func (l *lab) halt(t *testing.T) {
 }
 
 // start starts an agent, which runs on after the check unless it ends it.
-func (l *lab) start(t *testing.T, ini string, files map[string]string) {
+func (l *lab) start(t testing.TB, ini string, files map[string]string) {
 	t.Helper()
 	write(t, filepath.Join(l.etc, "natrix/natrix.ini"), ini)
 	l.startProgram(t, files, l.binary, "agent")
 }
 
-func (l *lab) startProgram(t *testing.T, files map[string]string, words ...string) {
+func (l *lab) startProgram(t testing.TB, files map[string]string, words ...string) {
 	t.Helper()
 	a := &process{cmd: l.command(context.Background(), files, words...), log: new(record), ended: make(chan struct{})}
 	a.cmd.Stderr = a.log
@@ -279,7 +279,7 @@ func (p *process) run(h *nettest.Host, started chan<- error) {
 }
 
 // stop ends the agent as an operator would.
-func (p *process) stop(t *testing.T) {
+func (p *process) stop(t testing.TB) {
 	t.Helper()
 	p.cmd.Process.Signal(syscall.SIGTERM)
 	select {
@@ -299,7 +299,7 @@ func (p *process) kill() {
 }
 
 // tellIfFailed shows the log of a check that failed.
-func (p *process) tellIfFailed(t *testing.T) {
+func (p *process) tellIfFailed(t testing.TB) {
 	before := len(p.log.String())
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -309,7 +309,7 @@ func (p *process) tellIfFailed(t *testing.T) {
 }
 
 // forward passes connections to a port of h on to the broker, as a route would.
-func (l *lab) forward(t *testing.T, h *nettest.Host, port string) {
+func (l *lab) forward(t testing.TB, h *nettest.Host, port string) {
 	listener := listen(t, h, ":"+port)
 	var all sync.WaitGroup
 	all.Go(func() {
@@ -341,7 +341,7 @@ func relay(near net.Conn, port int) {
 	both.Wait()
 }
 
-func listen(t *testing.T, h *nettest.Host, address string) net.Listener {
+func listen(t testing.TB, h *nettest.Host, address string) net.Listener {
 	t.Helper()
 	var listener net.Listener
 	h.Do(func() {
@@ -354,7 +354,7 @@ func listen(t *testing.T, h *nettest.Host, address string) net.Listener {
 }
 
 // eventually waits for a condition.
-func eventually(t *testing.T, what string, is func() bool) {
+func eventually(t testing.TB, what string, is func() bool) {
 	t.Helper()
 	for end := time.Now().Add(patience); !is(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {

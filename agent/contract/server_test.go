@@ -29,7 +29,7 @@ const (
 // programs of its documentation behave at the broker. It uses no code of the
 // terminal but the rules for what it gets.
 type server struct {
-	*testing.T
+	testing.TB
 	conn *amqp091.Connection
 	ch   *amqp091.Channel
 
@@ -38,14 +38,14 @@ type server struct {
 	watched  map[string]bool
 }
 
-func newServer(t *testing.T, b *amqptest.Broker) *server {
+func newServer(t testing.TB, b *amqptest.Broker) *server {
 	t.Helper()
 	conn, err := amqp091.Dial(b.URL("127.0.0.1"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	s := &server{T: t, conn: conn, received: make(map[string][][]byte), watched: make(map[string]bool)}
+	s := &server{TB: t, conn: conn, received: make(map[string][][]byte), watched: make(map[string]bool)}
 	s.ch = s.channel()
 	if err := s.ch.Confirm(false); err != nil {
 		t.Fatal(err)
@@ -125,7 +125,7 @@ func (s *server) state(queue string) (messages, consumers int) {
 // awaitConsumer waits until the terminal consumes the queue of a link.
 func (s *server) awaitConsumer(id string) {
 	s.Helper()
-	eventually(s.T, "a consumer of "+requests(id), func() bool {
+	eventually(s.TB, "a consumer of "+requests(id), func() bool {
 		_, consumers := s.state(requests(id))
 		return consumers == 1
 	})
@@ -181,7 +181,7 @@ func (s *server) all(queue string) [][]byte {
 func (s *server) next(queue string, n int) []byte {
 	s.Helper()
 	s.watch(queue)
-	eventually(s.T, fmt.Sprintf("message %d on %s", n+1, queue), func() bool { return len(s.all(queue)) > n })
+	eventually(s.TB, fmt.Sprintf("message %d on %s", n+1, queue), func() bool { return len(s.all(queue)) > n })
 	return s.all(queue)[n]
 }
 
@@ -221,7 +221,7 @@ type response struct {
 }
 
 // into reads the data of a success.
-func (r response) into(t *testing.T, data any) {
+func (r response) into(t testing.TB, data any) {
 	t.Helper()
 	if r.Status != 0 {
 		t.Fatalf("got a failure: %s", r.raw)
@@ -232,7 +232,7 @@ func (r response) into(t *testing.T, data any) {
 }
 
 // failsWith tells if the response is not a failure of that number.
-func (r response) failsWith(t *testing.T, code int) {
+func (r response) failsWith(t testing.TB, code int) {
 	t.Helper()
 	var failure struct {
 		Errorcode json.Number
@@ -277,7 +277,7 @@ func (s *server) answer(body string, seen int) response {
 		s.Fatal(err)
 	}
 	var found response
-	eventually(s.T, "a response to "+body, func() bool {
+	eventually(s.TB, "a response to "+body, func() bool {
 		for _, raw := range s.all(responses)[seen:] {
 			r := s.parse(raw)
 			if string(r.Command.UUID) == string(asked.UUID) && string(r.Stamp["server_request_generate_time"]) == string(asked.Generated) {
@@ -334,7 +334,7 @@ func (s *server) judge(protocol string, r response) {
 }
 
 // examples are commands that a server or the programs of its documentation sent.
-func examples(t *testing.T, pattern string) map[string]string {
+func examples(t testing.TB, pattern string) map[string]string {
 	t.Helper()
 	paths, err := filepath.Glob(filepath.Join("../command/testdata/server", pattern))
 	if err != nil || len(paths) == 0 {

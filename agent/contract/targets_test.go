@@ -43,7 +43,7 @@ type question struct {
 	from netip.Addr
 }
 
-func serveTargets(t *testing.T, h *nettest.Host, l *lab) *targets {
+func serveTargets(t testing.TB, h *nettest.Host, l *lab) *targets {
 	s := &targets{host: h}
 	s.records = s.zone(l)
 	s.serveNames(t)
@@ -90,7 +90,7 @@ func (s *targets) zone(l *lab) map[string][]string {
 	return zone
 }
 
-func (s *targets) serveNames(t *testing.T) {
+func (s *targets) serveNames(t testing.TB) {
 	var packets net.PacketConn
 	s.host.Do(func() {
 		var err error
@@ -161,7 +161,7 @@ type request struct {
 	Network string // the host that was reached
 }
 
-func (s *targets) serveWeb(t *testing.T, listener net.Listener) {
+func (s *targets) serveWeb(t testing.TB, listener net.Listener) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { fmt.Fprintf(w, "hello from %s\n", s.host.Name) })
 	mux.HandleFunc("/empty", func(http.ResponseWriter, *http.Request) {})
@@ -194,7 +194,7 @@ func (s *targets) echo(w http.ResponseWriter, r *http.Request) {
 
 // certificate is one for all names of the targets, and the certificate of who
 // signed it, which nobody trusts but who is given it.
-func certificate(t *testing.T) (tls.Certificate, string) {
+func certificate(t testing.TB) (tls.Certificate, string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
