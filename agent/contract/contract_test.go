@@ -38,6 +38,10 @@ func TestCheck(t *testing.T) {
 		{"28 garbage kills nothing and is answered if it can be", l.check28},
 		{"29 the original's file and command line are understood", l.check29},
 		{"30 a clock that is not set is waited for", l.check30},
+
+		// Beyond the list.
+		{"links carry the commands of their queues", l.links},
+		{"ping takes all its options", l.pingOptions},
 	} {
 		t.Run(check.name, check.run)
 	}

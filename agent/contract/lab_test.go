@@ -19,6 +19,7 @@ import (
 
 	"github.com/natrix-os/natrix/agent/door/amqp/amqptest"
 	"github.com/natrix-os/natrix/sysinfo/netif/nettest"
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -117,6 +118,10 @@ func (l *lab) connect(t testing.TB) {
 		}
 	}
 	l.other.AddRoute(netip.MustParsePrefix("10.0.0.0/14"), unix.RTN_UNREACHABLE)
+	second := &netlink.Route{Gw: l.other.Link("terminal").Addr4.AsSlice(), Priority: 100}
+	if err := l.terminal.Netlink.RouteAdd(second); err != nil {
+		t.Fatal(err)
+	}
 	l.defaultRoute()
 }
 

@@ -60,7 +60,8 @@ func serveTargets(t testing.TB, h *nettest.Host, l *lab) *targets {
 }
 
 // zone is what the name server knows: records as in a zone file, by name. Of
-// names below silent.test it says nothing, and others do not exist.
+// names below silent.test it says nothing, those below links.test are anycast's
+// and the host's own, and others do not exist.
 func (s *targets) zone(l *lab) map[string][]string {
 	a := func(addr netip.Addr) []string {
 		if addr.Is4() {
@@ -117,6 +118,9 @@ func (s *targets) answer(w dns.ResponseWriter, query *dns.Msg) {
 	}
 	answer := new(dns.Msg).SetReply(query)
 	records, exists := s.records[name]
+	if strings.HasSuffix(name, "links.test.") {
+		records, exists = []string{"A " + anycast.String(), "AAAA " + s.host.Addr6.String()}, true
+	}
 	if !exists {
 		answer.Rcode = dns.RcodeNameError
 	}

@@ -104,7 +104,7 @@ func (p *Prober) DNS(ctx context.Context, destination string, params DNSParams) 
 	if err != nil {
 		return nil, err
 	}
-	q := inquiry{via: via.knowing(serverAddrs(servers)...), query: query, roots: p.roots}
+	q := inquiry{via: via.forNames().knowing(serverAddrs(servers)...), query: query, roots: p.roots}
 	r := &DNSResult{Destination: destination, Type: dns.Type(kind).String(), locations: p.Locations}
 	if params.All {
 		r.Attempts = q.everybody(ctx, servers)

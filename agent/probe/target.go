@@ -61,12 +61,21 @@ func ascii(name string) (string, error) {
 
 // path is the way out that a command was given.
 type path struct {
-	spec    string // name or address of a link; "" is by route
-	implied bool   // the command came in on that link, and asks for none
-	family  string // as in Way; "" is both
+	spec    string     // name or address of a link; "" is by route
+	implied bool       // the command came in on that link, and asks for none
+	src     netip.Addr // that spec is; zero if it is none
+	link    string     // that has src
+	names   bool       // to name servers: see forNames
+	family  string     // as in Way; "" is both
 
 	choose func(spec string, dst netip.Addr) (netif.Route, error)
-	known  map[netip.Addr]exit // never changed: copies of the path share it
+	known  map[way]exit // never changed: copies of the path share it
+}
+
+// way is a link, by name or address, and where to.
+type way struct {
+	by string
+	to netip.Addr
 }
 
 // exit is how to dial an address, or why there is no way to.
@@ -80,17 +89,29 @@ func pathOf(ctx context.Context, spec string) (path, error) {
 	if spec == "" {
 		return path{spec: command.LinkOf(ctx), implied: true, choose: netif.Select}, nil
 	}
-	if _, _, err := netif.Find(spec); err != nil {
+	link, addr, err := netif.Find(spec)
+	if err != nil {
 		return path{}, fmt.Errorf("%w: %w", command.ErrLink, err)
 	}
-	return path{spec: spec, choose: netif.Select}, nil
+	return path{spec: spec, src: addr, link: link.Name, choose: netif.Select}, nil
+}
+
+// forNames is the path to name servers. Those of another family than the
+// address that the path begins at are asked by its link all the same: what is
+// found with their help decides what can be reached.
+func (v path) forNames() path {
+	v.names = true
+	return v
 }
 
 // by is the link to an address. To itself a terminal has none: a command for
 // localhost means it whichever link it came in on.
 func (v path) by(addr netip.Addr) string {
-	if v.implied && addr.IsLoopback() {
+	switch {
+	case v.implied && addr.IsLoopback():
 		return ""
+	case v.names && v.src.IsValid() && v.src.Is4() != addr.Is4():
+		return v.link
 	}
 	return v.spec
 }
@@ -109,10 +130,10 @@ func (v path) to(addr netip.Addr) (netif.Route, error) {
 func (v path) knowing(addrs ...netip.Addr) path {
 	known := maps.Clone(v.known)
 	if known == nil {
-		known = make(map[netip.Addr]exit)
+		known = make(map[way]exit)
 	}
 	for _, a := range addrs {
-		known[a] = v.exit(a)
+		known[way{v.by(a), a}] = v.exit(a)
 	}
 	v.known = known
 	return v
@@ -134,14 +155,16 @@ func (v path) asking(servers []string) path {
 	for _, s := range asked {
 		addrs = append(addrs, s.Addr())
 	}
-	return v.knowing(addrs...)
+	v.known = v.forNames().knowing(addrs...).known
+	return v
 }
 
 func (v path) exit(addr netip.Addr) exit {
-	if known, found := v.known[addr]; found {
+	by := v.by(addr)
+	if known, found := v.known[way{by, addr}]; found {
 		return known
 	}
-	if v.by(addr) == "" {
+	if by == "" {
 		return exit{dialer: new(net.Dialer)}
 	}
 	route, err := v.to(addr)
@@ -170,6 +193,7 @@ func share(ctx context.Context, left int) (context.Context, context.CancelFunc) 
 
 // resolver asks the system's name servers along the path, or those given.
 func (v path) resolver(servers []string) *net.Resolver {
+	v = v.forNames()
 	var turn atomic.Uint32 // lookups of several types run side by side
 	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
 		if len(servers) > 0 {
