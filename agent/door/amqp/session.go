@@ -245,11 +245,10 @@ func (s *session) serve(ctx context.Context, id string, deliveries <-chan amqp09
 	return nil
 }
 
-// report publishes one kind of report until ctx ends, a little more often than
-// it must, so that the terminals of a fleet do not report in the same second.
-// A report that the broker does not take is not worth the session.
+// report publishes one kind of report until ctx ends. A report that the broker
+// does not take is not worth the session.
 func (s *session) report(ctx context.Context, r Report) error {
-	for {
+	for first := true; ; first = false {
 		begin := time.Now()
 		body, err := r.Make(ctx)
 		if ctx.Err() != nil {
@@ -264,10 +263,23 @@ func (s *session) report(ctx context.Context, r Report) error {
 		case err != nil && ctx.Err() == nil:
 			s.worker.Log.Warn("no report", "queue", r.Queue, "err", err)
 		}
-		if sleep(ctx, r.Every-rand.N(r.Every/10+1)-time.Since(begin)) != nil {
+		if sleep(ctx, r.pause(first)-time.Since(begin)) != nil {
 			return nil
 		}
 	}
+}
+
+// pause is the time from the beginning of a report to that of the next. The
+// first is any part of what is allowed: terminals that began together, because
+// the power or the broker came back, are spread evenly from the second report
+// on, and later pauses keep them so. A tenth is left for a report that takes
+// longer to make than the one before.
+func (r Report) pause(first bool) time.Duration {
+	most := r.Every - r.Every/10
+	if first {
+		return rand.N(most + 1)
+	}
+	return most - rand.N(most/10+1)
 }
 
 // Dial connects to a broker. The name tells the broker's operator who this is.
