@@ -80,7 +80,10 @@ func (p *Prober) Performance(ctx context.Context, destination string, params Per
 	}
 	ctx, cancel := context.WithTimeout(ctx, params.Timeout)
 	defer cancel()
-	load, err := loaders[params.Browser](ctx, u, page.Options{Network: networkOf(via, servers), KeepAlive: params.KeepAlive, Insecure: params.Insecure})
+	load, err := loaders[params.Browser](ctx, u, page.Options{
+		Network: networkOf(via, servers), Through: via.spec != "" || len(servers) > 0,
+		KeepAlive: params.KeepAlive, Insecure: params.Insecure,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("load %s: %w", shown(u), pageError(ctx, err))
 	}

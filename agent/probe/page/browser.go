@@ -27,7 +27,7 @@ type tab interface {
 
 // drive loads the page in a tab that open makes. The life of the tab is a
 // little longer than ctx's, so that a page whose time is up can still be asked.
-func drive(ctx context.Context, u *url.URL, o Options, open func(context.Context) (tab, string, error)) (*Load, error) {
+func drive(ctx context.Context, u *url.URL, o Options, open func(context.Context, *proxy) (tab, string, error)) (*Load, error) {
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	defer context.AfterFunc(ctx, func() {
@@ -37,7 +37,15 @@ func drive(ctx context.Context, u *url.URL, o Options, open func(context.Context
 		}
 		defer time.AfterFunc(grace, end) // ends nothing if that has happened already
 	})()
-	t, agent, err := open(life)
+	var by *proxy
+	if o.Through {
+		var err error
+		if by, err = newProxy(life, o); err != nil {
+			return nil, err
+		}
+		defer by.close()
+	}
+	t, agent, err := open(life, by)
 	if err != nil {
 		return nil, err
 	}
@@ -61,6 +69,9 @@ func drive(ctx context.Context, u *url.URL, o Options, open func(context.Context
 	}
 	l := r.load(requests, begin)
 	l.Agent, l.Cut = agent, cut
+	if by != nil {
+		by.tell(l)
+	}
 	if o.Snapshot {
 		if l.Snapshot, err = t.picture(life); err != nil {
 			return nil, err

@@ -2,7 +2,10 @@ package page
 
 import (
 	"context"
+	"errors"
+	"net"
 	"net/http/httptest"
+	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -133,6 +136,47 @@ func TestBrowserFailures(t *testing.T) {
 			}
 			if !l.Cut || l.DOM.LoadEnd != 0 || l.Document.Status != 200 {
 				t.Errorf("got %+v", l)
+			}
+		})
+	}
+}
+
+// A browser that goes through Network knows names that only Network knows.
+func TestBrowsersThroughNetwork(t *testing.T) {
+	littered(t)
+	for name, browser := range browsers {
+		t.Run(name, func(t *testing.T) {
+			need(t, name)
+			t.Parallel()
+			u, o := serve(t, site, false)
+			local := u.Host
+			u.Host = "site.invalid"
+			o.Through = true
+			o.Network.Lookup = func(ctx context.Context, host string) ([]netip.Addr, error) {
+				if host != "site.invalid" {
+					return nil, errors.New("no such name")
+				}
+				time.Sleep(300 * time.Millisecond)
+				return []netip.Addr{netip.MustParseAddr("192.0.2.1")}, nil
+			}
+			o.Network.Dial = func(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
+				if to.String() != "192.0.2.1:80" {
+					return nil, errors.New("not there")
+				}
+				return new(net.Dialer).DialContext(ctx, "tcp", local)
+			}
+			l, err := browser.load(t.Context(), u.JoinPath("home"), o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			d := l.Document
+			if d.Status != 200 || d.LookupEnd-d.LookupStart < 20*time.Millisecond || len(l.Resources) < 15 {
+				t.Errorf("looked up in %v, %d resources: %+v", d.LookupEnd-d.LookupStart, len(l.Resources), d)
+			}
+			inOrder(t, d)
+			elsewhere, _ := url.Parse("http://elsewhere.invalid/")
+			if l, err := browser.load(t.Context(), elsewhere, o); err == nil {
+				t.Errorf("an unknown name: got %+v", l)
 			}
 		})
 	}

@@ -27,7 +27,7 @@ var chromes = []string{"chromium", "chromium-browser", "google-chrome", "google-
 // Chrome loads a page in an installed Chromium or Chrome, through the DevTools
 // protocol over a pipe.
 func Chrome(ctx context.Context, u *url.URL, o Options) (*Load, error) {
-	l, err := drive(ctx, u, o, func(life context.Context) (tab, string, error) { return openChrome(life, o) })
+	l, err := drive(ctx, u, o, func(life context.Context, by *proxy) (tab, string, error) { return openChrome(life, o, by) })
 	if err != nil {
 		return nil, fmt.Errorf("chrome: %w", err)
 	}
@@ -35,7 +35,7 @@ func Chrome(ctx context.Context, u *url.URL, o Options) (*Load, error) {
 }
 
 // chromeArguments make it a quiet browser without a past.
-func chromeArguments(home string, o Options) []string {
+func chromeArguments(home string, o Options, by *proxy) []string {
 	arguments := []string{
 		"--headless", "--remote-debugging-pipe", "--user-data-dir=" + home,
 		"--no-first-run", "--no-default-browser-check", "--no-pings", "--no-service-autorun", "--password-store=basic", "--use-mock-keychain",
@@ -46,6 +46,10 @@ func chromeArguments(home string, o Options) []string {
 	}
 	if o.Insecure {
 		arguments = append(arguments, "--ignore-certificate-errors")
+	}
+	if by != nil {
+		arguments = append(arguments, fmt.Sprintf("--proxy-server=socks5://127.0.0.1:%d", by.port()), "--proxy-bypass-list=<-loopback>",
+			"--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", "--disable-quic", "--force-webrtc-ip-handling-policy=disable_non_proxied_udp")
 	}
 	if _, err := os.Stat("/dev/shm"); err != nil {
 		arguments = append(arguments, "--disable-dev-shm-usage")
@@ -76,7 +80,7 @@ type chromeRequest struct {
 	timing           *network.ResourceTiming
 }
 
-func openChrome(ctx context.Context, o Options) (t *chromeTab, agent string, err error) {
+func openChrome(ctx context.Context, o Options, by *proxy) (t *chromeTab, agent string, err error) {
 	wire, theirs, err := newPipe()
 	if err != nil {
 		return nil, "", err
@@ -84,7 +88,7 @@ func openChrome(ctx context.Context, o Options) (t *chromeTab, agent string, err
 	t = &chromeTab{wire: wire, loaded: make(chan struct{}), byID: make(map[network.RequestID]*chromeRequest)}
 	t.process, err = launch(ctx, program{
 		names: chromes, packet: "chromium", pipes: theirs,
-		arguments: func(home string) []string { return chromeArguments(home, o) },
+		arguments: func(home string) []string { return chromeArguments(home, o, by) },
 	})
 	for _, f := range theirs {
 		f.Close()

@@ -50,9 +50,27 @@ user_pref("signon.rememberSignons", false);
 user_pref("toolkit.telemetry.enabled", false);
 `
 
+// preferences have Firefox go through the proxy; a nil proxy has it go by itself.
+func (p *proxy) preferences() string {
+	if p == nil {
+		return ""
+	}
+	return fmt.Sprintf(`
+user_pref("media.peerconnection.enabled", false);
+user_pref("network.http.http3.enable", false);
+user_pref("network.proxy.allow_hijacking_localhost", true);
+user_pref("network.proxy.no_proxies_on", "");
+user_pref("network.proxy.socks", "127.0.0.1");
+user_pref("network.proxy.socks_port", %d);
+user_pref("network.proxy.socks_remote_dns", true);
+user_pref("network.proxy.socks_version", 5);
+user_pref("network.proxy.type", 1);
+`, p.port())
+}
+
 // Firefox loads a page in an installed Firefox, through WebDriver BiDi.
 func Firefox(ctx context.Context, u *url.URL, o Options) (*Load, error) {
-	l, err := drive(ctx, u, o, func(life context.Context) (tab, string, error) { return openFirefox(life, o) })
+	l, err := drive(ctx, u, o, func(life context.Context, by *proxy) (tab, string, error) { return openFirefox(life, o, by) })
 	if err != nil {
 		return nil, fmt.Errorf("firefox: %w", err)
 	}
@@ -84,11 +102,11 @@ type firefoxTimings struct {
 	DNSStart, DNSEnd, ConnectStart, ConnectEnd, TLSStart, RequestStart, ResponseStart, ResponseEnd float64
 }
 
-func openFirefox(ctx context.Context, o Options) (t *firefoxTab, agent string, err error) {
+func openFirefox(ctx context.Context, o Options, by *proxy) (t *firefoxTab, agent string, err error) {
 	t = &firefoxTab{byID: make(map[string]*firefoxRequest)}
 	listening := make(chan string, 1)
 	t.process, err = launch(ctx, program{
-		names: firefoxes, packet: "firefox-esr", files: map[string]string{"user.js": preferences},
+		names: firefoxes, packet: "firefox-esr", files: map[string]string{"user.js": preferences + by.preferences()},
 		arguments: firefoxArguments,
 		heard: func(line string) {
 			if address, found := strings.CutPrefix(line, "WebDriver BiDi listening on "); found {

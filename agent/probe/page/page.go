@@ -22,6 +22,7 @@ const (
 // Options say how a page is loaded.
 type Options struct {
 	Network   Network
+	Through   bool           // browsers: go by Network, through a proxy on the loopback, rather than by themselves
 	KeepAlive bool           // use connections again
 	Insecure  bool           // take any certificate
 	Roots     *x509.CertPool // whom to believe; nil is the system's
