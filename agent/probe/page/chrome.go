@@ -80,12 +80,17 @@ type chromeRequest struct {
 	timing           *network.ResourceTiming
 }
 
+func newChromeTab() *chromeTab {
+	return &chromeTab{loaded: make(chan struct{}), byID: make(map[network.RequestID]*chromeRequest)}
+}
+
 func openChrome(ctx context.Context, o Options, by *proxy) (t *chromeTab, agent string, err error) {
 	wire, theirs, err := newPipe()
 	if err != nil {
 		return nil, "", err
 	}
-	t = &chromeTab{wire: wire, loaded: make(chan struct{}), byID: make(map[network.RequestID]*chromeRequest)}
+	t = newChromeTab()
+	t.wire = wire
 	t.process, err = launch(ctx, program{
 		names: chromes, packet: "chromium", pipes: theirs,
 		arguments: func(home string) []string { return chromeArguments(home, o, by) },

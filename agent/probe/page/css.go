@@ -107,10 +107,8 @@ func (c *cascade) next(grammar css.GrammarType, name string, values []css.Token)
 		}
 	case css.EndAtRuleGrammar:
 		c.close()
-	case css.QualifiedRuleGrammar:
-		c.selector(values)
-	case css.BeginRulesetGrammar:
-		c.selector(values)
+	case css.QualifiedRuleGrammar, css.BeginRulesetGrammar:
+		c.selectorList(values)
 	case css.EndRulesetGrammar:
 		c.end()
 	case css.DeclarationGrammar:
@@ -201,42 +199,61 @@ func plainText(values []css.Token) string {
 	return strings.TrimSpace(b.String())
 }
 
-// selector notes the words of one selector of a rule. What a pseudo-class
-// holds is not looked at; a selector for the pointer or the keyboard does not apply.
+// selectorList takes the selectors of a rule, one by one.
+func (c *cascade) selectorList(values []css.Token) {
+	if c.ignored > 0 {
+		return
+	}
+	nested, from := 0, 0
+	for i, v := range values {
+		nested += nesting(v)
+		if v.TokenType == css.CommaToken && nested == 0 {
+			c.selector(values[from:i])
+			from = i + 1
+		}
+	}
+	c.selector(values[from:])
+}
+
+// nesting is how a token changes the depth of brackets.
+func nesting(v css.Token) int {
+	switch v.TokenType {
+	case css.FunctionToken, css.LeftParenthesisToken, css.LeftBracketToken:
+		return 1
+	case css.RightParenthesisToken, css.RightBracketToken:
+		return -1
+	}
+	return 0
+}
+
+// attention is the pseudo-classes of what somebody points at or types into.
+var attention = []string{"hover", "focus", "focus-visible", "focus-within", "active", "visited", "target", "checked"}
+
+// selector notes the words of one selector. What a pseudo-class or an attribute
+// says is not looked at; a selector for the pointer or the keyboard does not apply.
 func (c *cascade) selector(values []css.Token) {
 	needed := []string{}
 	nested := 0
-	for i, v := range values {
-		prefix := ""
-		if i > 0 {
-			prefix = string(values[i-1].Data)
-		}
-		switch v.TokenType {
-		case css.FunctionToken, css.LeftParenthesisToken, css.LeftBracketToken:
-			nested++
-		case css.RightParenthesisToken, css.RightBracketToken:
-			nested--
-		case css.HashToken:
-			if nested == 0 {
-				needed = append(needed, string(v.Data))
+	before := ""
+	for _, v := range values {
+		word := string(v.Data)
+		nested += nesting(v)
+		switch {
+		case nested > 0:
+		case v.TokenType == css.HashToken:
+			needed = append(needed, word)
+		case v.TokenType == css.IdentToken && before == ".":
+			needed = append(needed, "."+word)
+		case v.TokenType == css.IdentToken && before == ":":
+			if slices.Contains(attention, word) {
+				return
 			}
-		case css.IdentToken:
-			switch {
-			case nested > 0:
-			case prefix == ".":
-				needed = append(needed, "."+string(v.Data))
-			case prefix == ":":
-				if slices.Contains([]string{"hover", "focus", "focus-visible", "focus-within", "active", "visited", "target", "checked"}, string(v.Data)) {
-					return
-				}
-			default:
-				needed = append(needed, strings.ToLower(string(v.Data)))
-			}
+		case v.TokenType == css.IdentToken:
+			needed = append(needed, strings.ToLower(word))
 		}
+		before = word
 	}
-	if c.ignored == 0 {
-		c.rule.selectors = append(c.rule.selectors, needed)
-	}
+	c.rule.selectors = append(c.rule.selectors, needed)
 }
 
 func (c *cascade) declaration(name string, values []css.Token) {
@@ -306,7 +323,7 @@ func (c *cascade) describe(name string, values []css.Token) {
 			if v.TokenType != css.URLToken || ref == "" || u == nil || strings.HasSuffix(u.Path, ".eot") {
 				continue
 			}
-			newest := strings.HasSuffix(u.Path, ".woff2") || strings.Contains(plainText(values[i+1:min(len(values), i+4)]), "woff2")
+			newest := strings.HasSuffix(u.Path, ".woff2") || strings.Contains(plainText(upToComma(values[i+1:])), "woff2")
 			if c.face.src == nil || newest {
 				c.face.src = u
 			}
@@ -315,6 +332,13 @@ func (c *cascade) describe(name string, values []css.Token) {
 			}
 		}
 	}
+}
+
+func upToComma(values []css.Token) []css.Token {
+	if i := slices.IndexFunc(values, func(v css.Token) bool { return v.TokenType == css.CommaToken }); i >= 0 {
+		return values[:i]
+	}
+	return values
 }
 
 // ranges reads a unicode-range: U+26, U+0-7F, U+4??.

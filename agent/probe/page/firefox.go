@@ -102,8 +102,10 @@ type firefoxTimings struct {
 	DNSStart, DNSEnd, ConnectStart, ConnectEnd, TLSStart, RequestStart, ResponseStart, ResponseEnd float64
 }
 
+func newFirefoxTab() *firefoxTab { return &firefoxTab{byID: make(map[string]*firefoxRequest)} }
+
 func openFirefox(ctx context.Context, o Options, by *proxy) (t *firefoxTab, agent string, err error) {
-	t = &firefoxTab{byID: make(map[string]*firefoxRequest)}
+	t = newFirefoxTab()
 	listening := make(chan string, 1)
 	t.process, err = launch(ctx, program{
 		names: firefoxes, packet: "firefox-esr", files: map[string]string{"user.js": preferences + by.preferences()},
