@@ -67,6 +67,7 @@ func (a Agent) Run(ctx context.Context) error {
 	defer locations.Close()
 	prober := probe.New()
 	defer prober.Close()
+	prober.Captures = a.Config.Capture.Directory
 	prober.Locations = locations.Finder()
 	reporter := Reporter(a.Config.Network, prober)
 

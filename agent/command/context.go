@@ -7,6 +7,7 @@ import (
 
 type linkKey struct{}
 type progressKey struct{}
+type remoteKey struct{}
 
 // WithLink gives the link that a command's packets leave by unless its
 // parameters name another: the one whose queue it came in on.
@@ -19,6 +20,16 @@ func LinkOf(ctx context.Context) string {
 	link, _ := ctx.Value(linkKey{}).(string)
 	return link
 }
+
+// WithRemote says that whoever gave the command is not to be trusted with the
+// files of this machine. [Set.Execute] says so of everything that it runs: its
+// parameters came over a wire.
+func WithRemote(ctx context.Context) context.Context {
+	return context.WithValue(ctx, remoteKey{}, true)
+}
+
+// Remote reports whether WithRemote has been said.
+func Remote(ctx context.Context) bool { return ctx.Value(remoteKey{}) != nil }
 
 // WithProgress has show called with each line worth showing while a command
 // runs, such as one reply of a ping. show is called by one goroutine at a time.

@@ -110,7 +110,7 @@ func (s Set) Execute(ctx context.Context, c Command) Result {
 	if err := run.Flags.apply(c.Params); err != nil {
 		return Fail(c, err)
 	}
-	return run.execute(ctx, c, s.limiter)
+	return run.execute(WithRemote(ctx), c, s.limiter)
 }
 
 // Execute runs a prepared command, whose parameters were set through its

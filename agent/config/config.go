@@ -28,6 +28,7 @@ type Config struct {
 	Network   Network
 	Limits    Limits
 	Location  Location
+	Capture   Capture
 	Appliance Appliance
 	Log       Log
 	Schedule  []Scheduled
@@ -75,6 +76,11 @@ type Limits struct {
 // Location names the data sets that say where addresses are.
 type Location struct {
 	Data []string // files, or directories of files: ip2region, ipv6wry or MaxMind; default /etc/natrix/location, which may be missing
+}
+
+// Capture is about files of packets that commands of a server ask for.
+type Capture struct {
+	Directory string // where they are, at most 64 MiB; "" refuses such commands, which is the default
 }
 
 // Appliance configures the machine when natrix is its PID 1.

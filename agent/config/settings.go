@@ -44,6 +44,7 @@ func settings() []setting {
 		{"limits", "commands", "", func(c *Config, v string) error { return whole(&c.Limits.Commands, v, 1, 65536) }},
 		{"limits", "heavy", "", func(c *Config, v string) error { return whole(&c.Limits.Heavy, v, 1, 65536) }},
 
+		{"capture", "directory", "", func(c *Config, v string) error { return directory(&c.Capture.Directory, v) }},
 		{"location", "data", "", func(c *Config, v string) error { c.Location.Data = list(v); return nil }},
 
 		{"appliance", "hostname", "hostname", func(c *Config, v string) error { return hostname(&c.Appliance.Hostname, v) }},

@@ -178,6 +178,14 @@ func (e *Engine) Stats() Stats {
 	return s
 }
 
+// Owns reports whether a number is this engine's, as the identifier of its
+// echoes or as its source port: no other engine of the network namespace has it.
+func (e *Engine) Owns(number uint16) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.table.lane(number) != nil
+}
+
 // Do sends one packet and waits for its answer. No answer is a Reply of kind
 // NoReply; an error means that the packet could not be sent, or that ctx ended.
 func (e *Engine) Do(ctx context.Context, r Request) (Reply, error) {

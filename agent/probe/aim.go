@@ -16,6 +16,7 @@ type Way struct {
 	Family    string // "ipv4" or "ipv6"; "" is IPv4 for a destination that has both
 	DNS       string // name servers to resolve with; "" is the system's
 	TOS       int    // type of service or traffic class of the packets, 0 to 255
+	Capture   string // file for the probe's packets; "" for none
 }
 
 // flags declares the parameters; short and wire are further names of the link.
@@ -24,6 +25,7 @@ func (w *Way) flags(f *command.Flags, short string, wire ...string) {
 	f.Choice(&w.Family, "ipv4", "4", "IPv4 only")
 	f.Choice(&w.Family, "ipv6", "6", "IPv6 only")
 	f.Text(&w.DNS, "dns", "d", "name server to resolve with", "dns_server")
+	captureFlag(f, &w.Capture)
 	f.Int(&w.TOS, "tos", "Q", "type of service or traffic class of the packets: DSCP times 4 plus ECN", 0, 255)
 }
 
@@ -51,6 +53,9 @@ func (p *Prober) aim(ctx context.Context, destination string, way Way) (sender, 
 		return nil, packet.Request{}, err
 	}
 	engine, err := p.sender()
+	if err == nil {
+		err = captureEngine(ctx, engine, addrs[0])
+	}
 	request := packet.Request{Dst: addrs[0], Src: route.Src, TOS: way.TOS}
 	if via.spec != "" {
 		request.Link = route.Link

@@ -38,6 +38,7 @@ type DNSParams struct {
 	Subnet     string        // tell the name server that the answer is for this network (RFC 7871); "" tells nothing
 	NSID       bool          // ask which of its instances the name server is (RFC 5001)
 	Cookie     bool          // send a DNS cookie (RFC 7873)
+	Capture    string        // file for the probe's packets; "" for none
 	UDPPayload int           // bytes of the largest answer that may come by UDP; 0 asks without EDNS
 }
 
@@ -61,11 +62,13 @@ func (p *DNSParams) Flags(f *command.Flags) {
 	f.Switch(&p.NSID, "nsid", "", "ask which of its instances the name server is")
 	f.Switch(&p.Cookie, "cookie", "", "send a DNS cookie")
 	f.Int(&p.UDPPayload, "udp-size", "", "bytes of the largest answer that may come by UDP; 0 asks without EDNS", 0, 65535)
+	captureFlag(f, &p.Capture)
 	f.Hide("is-default")
 }
 
 // DNSResult is an answer.
 type DNSResult struct {
+	Captured
 	Destination    string
 	Type           string // of the records asked for, upper case
 	Server         netip.AddrPort
@@ -82,6 +85,12 @@ type DNSResult struct {
 // DNS asks one name server after the other until one answers. That a name or
 // record does not exist is an error, as the server books it.
 func (p *Prober) DNS(ctx context.Context, destination string, params DNSParams) (*DNSResult, error) {
+	if params.Capture != "" {
+		return captured(ctx, p, params.Capture, func(ctx context.Context, p *Prober) (*DNSResult, error) {
+			params.Capture = ""
+			return p.DNS(ctx, destination, params)
+		})
+	}
 	host, err := hostOf(destination)
 	if err != nil {
 		return nil, err

@@ -56,6 +56,7 @@ type dnsWire struct {
 	EDNS       *ednsWire     `json:"edns,omitempty"`
 	DNSSEC     *dnssecWire   `json:"dnssec"`
 	Servers    []attemptWire `json:"servers"`
+	Captured
 }
 
 // recordWire is a record, its data as in a zone file.
@@ -88,7 +89,7 @@ func (r *DNSResult) MarshalJSON() ([]byte, error) {
 		IPs: []located{}, Destination: r.Destination, Time: ms(r.Time),
 		Server: located{r.Server.Addr().WithZone(""), r.ServerLocation}, Type: r.Type, Network: r.Network, Tries: r.Tries,
 		Rcode: rcode(m), Flags: flagsOf(m), Answers: recordsWire(m.Answer), Authority: recordsWire(m.Ns), Additional: recordsWire(m.Extra),
-		EDNS: ednsOf(m), DNSSEC: dnssecOf(m, time.Now()),
+		EDNS: ednsOf(m), DNSSEC: dnssecOf(m, time.Now()), Captured: r.Captured,
 	}
 	for _, a := range r.Addrs() {
 		w.IPs = append(w.IPs, located{a, r.locations.Of(a)})
@@ -167,6 +168,7 @@ func zoneLine(rr dns.RR) string { return strings.ReplaceAll(rr.String(), "\t", "
 
 // WriteText prints the records, and who gave them.
 func (r *DNSResult) WriteText(w io.Writer) {
+	defer r.Captured.writeText(w)
 	for _, rr := range r.Message.Answer {
 		fmt.Fprintln(w, rr)
 	}

@@ -47,6 +47,7 @@ type HTTPParams struct {
 	CACert         string        // whom to believe instead of the system's authorities: PEM, or a file of it
 	Cert, Key      string        // certificate to show to the server and its key: PEM, or files of it
 	SaveHeader     bool          // keep the response's header in the result
+	Capture        string        // file for the probe's packets; "" for none
 	SaveBody       bool          // keep the first 256 KiB of the response's body in the result
 }
 
@@ -92,12 +93,14 @@ func (p *HTTPParams) Flags(f *command.Flags) {
 	f.Text(&p.Key, "key", "", "its key, if that is not in the same file")
 	f.Switch(&p.SaveHeader, "save-response-header", "", "keep the response's header")
 	f.Switch(&p.SaveBody, "save-response-body", "", "keep the response's body, at most 256 KiB of it")
+	captureFlag(f, &p.Capture)
 	f.Hide("operation", "data", "authentication-type")
 }
 
 // HTTPResult is what a request, with its redirects, came to. Any status is a
 // result.
 type HTTPResult struct {
+	Captured
 	URL, LastURL   string
 	Status         int
 	Proto          string // of the response: HTTP/1.1, HTTP/2.0
@@ -118,6 +121,12 @@ type HTTPResult struct {
 
 // HTTP makes a request and follows its redirects if it may.
 func (p *Prober) HTTP(ctx context.Context, destination string, params HTTPParams) (*HTTPResult, error) {
+	if params.Capture != "" {
+		return captured(ctx, p, params.Capture, func(ctx context.Context, p *Prober) (*HTTPResult, error) {
+			params.Capture = ""
+			return p.HTTP(ctx, destination, params)
+		})
+	}
 	if !strings.Contains(destination, "://") {
 		destination = params.Protocol + "://" + destination
 	}

@@ -47,6 +47,7 @@ type httpWire struct {
 	Body           string            `json:"response_body,omitempty"`
 	Charset        string            `json:"response_charset,omitempty"`
 	BodyCutOff     bool              `json:"response_body_cut_off,omitempty"`
+	Captured
 }
 
 // tlsWire is what the document says of a handshake. Times are RFC 3339.
@@ -88,7 +89,7 @@ func (r *HTTPResult) MarshalJSON() ([]byte, error) {
 		Request: ms(p.Request), Response: ms(p.Response), Transfer: ms(p.Transfer),
 		HeaderSize: r.HeaderSize, Upload: r.Upload, Download: r.Download,
 		UploadSpeed: speed(r.Upload, p.Total()), DownloadSpeed: speed(r.Download, p.Total()),
-		Proto: r.Proto, CutOff: r.CutOff, TLSSession: r.TLS.wire(),
+		Captured: r.Captured, Proto: r.Proto, CutOff: r.CutOff, TLSSession: r.TLS.wire(),
 		Header: wireText(headerUTF8(r.Header)), Body: wireText(text), Charset: set, BodyCutOff: r.Body.CutOff,
 	}
 	return json.Marshal(w)
@@ -142,6 +143,7 @@ func wireText(s string) string {
 
 // WriteText prints the outcome and how long each phase took.
 func (r *HTTPResult) WriteText(w io.Writer) {
+	defer r.Captured.writeText(w)
 	p := r.Phases
 	fmt.Fprintf(w, "%s %d  %s\n", r.Proto, r.Status, r.LastURL)
 	if r.Redirects > 0 {

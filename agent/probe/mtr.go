@@ -55,6 +55,12 @@ func (p *MTRParams) Flags(f *command.Flags) {
 // hands an [*MTRScreen] to the progress function of ctx. When ctx ends, the
 // result is of what was known by then.
 func (p *Prober) MTR(ctx context.Context, destination string, params MTRParams) (*MTRResult, error) {
+	if params.Capture != "" {
+		return captured(ctx, p, params.Capture, func(ctx context.Context, p *Prober) (*MTRResult, error) {
+			params.Capture = ""
+			return p.MTR(ctx, destination, params)
+		})
+	}
 	engine, target, err := p.aim(ctx, destination, params.Way)
 	if err != nil {
 		return nil, err

@@ -11,6 +11,7 @@ import (
 
 // MTRResult is the path with the statistics of its hubs.
 type MTRResult struct {
+	Captured
 	Source      string // name of this machine
 	Destination string // as asked for
 	Addr        netip.Addr
@@ -33,6 +34,7 @@ func (r *MTRResult) Rounds() int {
 // and keys after those that its readers know. Times are milliseconds.
 type mtrWire struct {
 	Report mtrReport `json:"report"`
+	Captured
 }
 
 type mtrReport struct {
@@ -72,7 +74,7 @@ type mtrHub struct {
 
 // MarshalJSON writes the document of mtr --json.
 func (r *MTRResult) MarshalJSON() ([]byte, error) {
-	w := mtrWire{mtrReport{
+	w := mtrWire{Captured: r.Captured, Report: mtrReport{
 		MTR:  mtrHead{Source: r.Source, Dest: r.Destination, TOS: r.TOS, Tests: r.Rounds(), Size: fmt.Sprint(r.Size), Pattern: "0x00"},
 		Hubs: make([]mtrHub, 0, len(r.Hubs)),
 	}}
@@ -104,6 +106,7 @@ func (h Hub) host() string {
 
 // WriteText prints the report of mtr --report-wide: names are not cut.
 func (r *MTRResult) WriteText(w io.Writer) {
+	defer r.Captured.writeText(w)
 	width := len("HOST: ") + len(r.Source)
 	for _, h := range r.Hubs {
 		width = max(width, reportIndent+len(h.host()))

@@ -50,6 +50,12 @@ func (p *PingParams) Flags(f *command.Flags) {
 // that a deadline came first. When ctx is cancelled, the result is of the packets
 // whose outcome was known by then.
 func (p *Prober) Ping(ctx context.Context, destination string, params PingParams) (*PingResult, error) {
+	if params.Capture != "" {
+		return captured(ctx, p, params.Capture, func(ctx context.Context, p *Prober) (*PingResult, error) {
+			params.Capture = ""
+			return p.Ping(ctx, destination, params)
+		})
+	}
 	engine, target, err := p.aim(ctx, destination, params.Way)
 	if err != nil {
 		return nil, err

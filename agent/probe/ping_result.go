@@ -14,6 +14,7 @@ import (
 
 // PingResult is what came back.
 type PingResult struct {
+	Captured
 	Destination string     // as asked for
 	Addr        netip.Addr // that was pinged
 	Location    location.Location
@@ -103,6 +104,7 @@ type pingWire struct {
 	Clock       string           `json:"clock,omitempty"`
 	Refused     string           `json:"unreachable,omitempty"`
 	Packets     []pingPacketWire `json:"packets,omitempty"`
+	Captured
 }
 
 type pingPercentiles struct {
@@ -129,7 +131,7 @@ func (r *PingResult) MarshalJSON() ([]byte, error) {
 	w := pingWire{
 		Destination: r.Destination, Addr: r.Addr.WithZone(""), Location: r.Location,
 		Send: len(r.Packets), Receive: len(rtts), Loss: len(r.Packets) - len(rtts), Size: r.Size,
-		Avg: -1, Max: -1, Min: -1, Refused: r.refused(),
+		Avg: -1, Max: -1, Min: -1, Refused: r.refused(), Captured: r.Captured,
 	}
 	w.Duplicates, w.Reordered, w.Late = r.Oddities()
 	if len(rtts) > 0 {
@@ -208,6 +210,7 @@ func (k PingEvent) payload() int {
 
 // WriteText prints the summary that ping's users know.
 func (r *PingResult) WriteText(w io.Writer) {
+	defer r.Captured.writeText(w)
 	rtts := r.RTTs()
 	sent, lost := len(r.Packets), len(r.Packets)-len(rtts)
 	fmt.Fprintf(w, "\n--- %s ping statistics ---\n%d packets transmitted, %d received", r.Destination, sent, len(rtts))

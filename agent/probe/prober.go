@@ -39,6 +39,7 @@ func (e engine) NewStream(size int) stream { return e.Engine.NewStream(size) }
 // privilege that they take.
 type Prober struct {
 	Locations location.Finder // where addresses are; the zero Finder knows private ones
+	Captures  string          // directory for packets that remote parties want captured; "" refuses them
 
 	open  func() (sender, error)
 	roots certificates // whom name servers' certificates are of; nil is the system's choice

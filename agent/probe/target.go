@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/natrix-os/natrix/agent/capture"
 	"github.com/natrix-os/natrix/agent/command"
 	"github.com/natrix-os/natrix/sysinfo/netif"
 	"golang.org/x/net/idna"
@@ -70,6 +71,8 @@ type path struct {
 
 	choose func(spec string, dst netip.Addr) (netif.Route, error)
 	known  map[way]exit // never changed: copies of the path share it
+
+	capture *capture.Capture // hears what is dialled; nil for none
 }
 
 // way is a link, by name or address, and where to.
@@ -87,13 +90,13 @@ type exit struct {
 // pathOf is the link that the parameters name, or else that of the command.
 func pathOf(ctx context.Context, spec string) (path, error) {
 	if spec == "" {
-		return path{spec: command.LinkOf(ctx), implied: true, choose: netif.Select}, nil
+		return path{spec: command.LinkOf(ctx), implied: true, choose: netif.Select, capture: captureOf(ctx)}, nil
 	}
 	link, addr, err := netif.Find(spec)
 	if err != nil {
 		return path{}, fmt.Errorf("%w: %w", command.ErrLink, err)
 	}
-	return path{spec: spec, src: addr, link: link.Name, choose: netif.Select}, nil
+	return path{spec: spec, src: addr, link: link.Name, choose: netif.Select, capture: captureOf(ctx)}, nil
 }
 
 // forNames is the path to name servers. Those of another family than the
@@ -180,6 +183,9 @@ func (v path) dial(ctx context.Context, network, address string) (net.Conn, erro
 	out := v.exit(target.Addr())
 	if out.err != nil {
 		return nil, out.err
+	}
+	if v.capture != nil {
+		out.dialer = v.capture.Dialer(out.dialer)
 	}
 	return out.dialer.DialContext(ctx, network, address)
 }

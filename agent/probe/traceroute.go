@@ -107,6 +107,12 @@ func along(target packet.Request, name string, port int) packet.Request {
 // Traceroute sends a few packets to each distance, all of one flow. That
 // nothing answers is a result.
 func (p *Prober) Traceroute(ctx context.Context, destination string, params TracerouteParams) (*TracerouteResult, error) {
+	if params.Capture != "" {
+		return captured(ctx, p, params.Capture, func(ctx context.Context, p *Prober) (*TracerouteResult, error) {
+			params.Capture = ""
+			return p.Traceroute(ctx, destination, params)
+		})
+	}
 	engine, target, err := p.aim(ctx, destination, params.Way)
 	if err != nil {
 		return nil, err

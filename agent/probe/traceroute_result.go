@@ -14,6 +14,7 @@ import (
 
 // TracerouteResult is the path that was found.
 type TracerouteResult struct {
+	Captured
 	Destination string
 	Addr        netip.Addr
 	MaxHops     int
@@ -133,6 +134,7 @@ func branchesWire(branches []Branch) []branchWire {
 // WriteText prints the path in the form that traceroute's users know. What the
 // network did to the packets is told where it first shows.
 func (r *TracerouteResult) WriteText(w io.Writer) {
+	defer r.Captured.writeText(w)
 	fmt.Fprintf(w, "traceroute to %s (%v), %d hops max\n", r.Destination, r.Addr, r.MaxHops)
 	mtu, changes := 0, ""
 	for _, h := range r.Hops {
