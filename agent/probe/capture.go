@@ -117,9 +117,8 @@ func captured[R interface{ record(*Recording) }](ctx context.Context, p *Prober,
 	}
 	alone := &Prober{Locations: p.Locations, Captures: p.Captures, open: p.open, roots: p.roots}
 	r, err := run(context.WithValue(ctx, captureKey{}, c), alone)
-	closed := alone.Close()
-	sum, written := c.Stop()
-	if written = errors.Join(closed, written, file.Close()); written != nil {
+	sum, written := c.Stop() // before the engine that knows its packets
+	if written = errors.Join(written, alone.Close(), file.Close()); written != nil {
 		return none, errors.Join(err, fmt.Errorf("capture to %s: %w", file.Name(), written))
 	}
 	recording := &Recording{File: file.Name(), Packets: sum.Packets, Bytes: sum.Bytes, Left: sum.Left, Dropped: sum.Lost}
