@@ -60,6 +60,7 @@ type Engine struct {
 	opt    Options
 	clock  clock
 	routes *routes
+	cards  hardware
 
 	tx          sync.Mutex           // held while packets are staged and sent; taken before mu
 	senders     [2]*sender           // IPv4, IPv6; nil where the family is missing
@@ -91,7 +92,9 @@ type Engine struct {
 }
 
 // Open opens the sockets of an Engine in the network namespace of the calling
-// thread. The caller closes it.
+// thread. The caller closes it. Network cards there that can stamp packets
+// but do not are made to until Close, if this process has CAP_NET_ADMIN and all
+// of them have one clock.
 func Open(o Options) (*Engine, error) {
 	if o.InFlight == 0 {
 		o.InFlight = DefaultInFlight
@@ -100,7 +103,7 @@ func Open(o Options) (*Engine, error) {
 	if o.Buffer == 0 {
 		o.Buffer = defaultBuffer
 	}
-	e := &Engine{opt: o, clock: newClock(), done: make(chan struct{}), timer: time.NewTimer(time.Hour), armed: never}
+	e := &Engine{opt: o, clock: newClock(), cards: hardware{fd: -1}, done: make(chan struct{}), timer: time.NewTimer(time.Hour), armed: never}
 	e.table.home = newHome()
 	if err := e.open(); err != nil {
 		e.release()
@@ -159,6 +162,7 @@ func (e *Engine) release() {
 	e.eachSender(func(s *sender) { s.close() })
 	e.receivers, e.senders, e.fragmenters = nil, [2]*sender{}, [2][SCTP + 1]*sender{}
 	e.table.release()
+	e.cards.close()
 	if e.routes != nil {
 		e.routes.close()
 	}

@@ -25,20 +25,20 @@ type receiver struct {
 	strange  uint64 // packets that could not be parsed
 }
 
-func openReceiver(p Protocol, six bool, buffer int) (*receiver, error) {
+func openReceiver(p Protocol, six bool, buffer, stamping int) (*receiver, error) {
 	fd, err := rawSocket(six, int(p.number(six)))
 	if err != nil {
 		return nil, err
 	}
 	r := &receiver{protocol: p, six: six, fd: fd, in: newInbox(six)}
-	if err := r.prepare(fd, buffer); err != nil {
+	if err := r.prepare(fd, buffer, stamping); err != nil {
 		unix.Close(fd)
 		return nil, fmt.Errorf("%s socket: %w", p, err)
 	}
 	return r, nil
 }
 
-func (r *receiver) prepare(fd, buffer int) error {
+func (r *receiver) prepare(fd, buffer, stamping int) error {
 	if err := attach(fd, []bpf.Instruction{bpf.RetConstant{Val: drop}}); err != nil {
 		return err
 	}

@@ -89,7 +89,7 @@ type Clock uint8
 const (
 	Monotonic Clock = iota // this process's clock: the RTT includes waiting for the CPU
 	Kernel                 // the kernel's stamps at the driver, both ways
-	Hardware               // the network card's stamps, both ways, if somebody has switched them on (SIOCSHWTSTAMP)
+	Hardware               // the network card's stamps, both ways
 )
 
 // String returns the lower-case name of the clock.

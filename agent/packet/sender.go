@@ -36,20 +36,20 @@ type sender struct {
 
 // openSender opens a socket that takes whole IP packets (raw(7)), or if
 // protocol is not IPPROTO_RAW, one whose packets the kernel fragments.
-func openSender(six bool, protocol int, buffer int) (*sender, error) {
+func openSender(six bool, protocol, buffer, stamping int) (*sender, error) {
 	fd, err := rawSocket(six, protocol)
 	if err != nil {
 		return nil, err
 	}
 	s := &sender{fd: fd, six: six, fragment: protocol != unix.IPPROTO_RAW, out: newBatch(), arena: make([]byte, arenaSize), in: newInbox(false)}
-	if err := s.prepare(buffer); err != nil {
+	if err := s.prepare(buffer, stamping); err != nil {
 		unix.Close(fd)
 		return nil, err
 	}
 	return s, nil
 }
 
-func (s *sender) prepare(buffer int) error {
+func (s *sender) prepare(buffer, stamping int) error {
 	if err := attach(s.fd, []bpf.Instruction{bpf.RetConstant{Val: drop}}); err != nil {
 		return err
 	}

@@ -85,6 +85,7 @@ func (e *Engine) openSockets() error {
 		e.openUnprivileged()
 		return nil
 	}
+	e.cards = openHardware()
 	var errs [2]error
 	for i, six := range []bool{false, true} {
 		errs[i] = e.openFamily(i, six)
@@ -100,17 +101,17 @@ func (e *Engine) openSockets() error {
 }
 
 func (e *Engine) openFamily(family int, six bool) (err error) {
-	if e.senders[family], err = openSender(six, unix.IPPROTO_RAW, e.opt.Buffer); err != nil {
+	if e.senders[family], err = openSender(six, unix.IPPROTO_RAW, e.opt.Buffer, e.cards.stamping()); err != nil {
 		return err
 	}
 	for _, p := range []Protocol{ICMP, UDP} {
-		e.fragmenters[family][p], err = openSender(six, int(p.number(six)), e.opt.Buffer)
+		e.fragmenters[family][p], err = openSender(six, int(p.number(six)), e.opt.Buffer, e.cards.stamping())
 		if err != nil {
 			return err
 		}
 	}
 	for p := ICMP; p <= SCTP; p++ {
-		r, err := openReceiver(p, six, e.opt.Buffer)
+		r, err := openReceiver(p, six, e.opt.Buffer, e.cards.stamping())
 		if err != nil {
 			return err
 		}

@@ -61,23 +61,29 @@ type moment struct {
 func (f *flight) departure() time.Time { return time.Unix(0, f.sent+f.offset.ns) }
 
 // rtt measures f's round trip, with the best clock that saw both ends of it.
-// Kernel stamps are on the wall clock, so they do not count if it was stepped meanwhile.
+// Kernel stamps are on the wall clock, so they do not count if it was stepped
+// meanwhile. A card's clock may be set too, which shows if it says more than
+// this process saw, but for the rate of another quartz.
 func (f *flight) rtt(arrival stamps, m moment) (time.Duration, Clock) {
-	if f.stamps.hardware != 0 && arrival.hardware != 0 && arrival.hardware >= f.stamps.hardware {
-		return time.Duration(arrival.hardware - f.stamps.hardware), Hardware
+	seen := m.now - f.sent
+	card := arrival.hardware - f.stamps.hardware
+	if f.stamps.hardware != 0 && arrival.hardware != 0 && card >= 0 && card <= seen+seen/1000 {
+		return time.Duration(card), Hardware
 	}
 	if f.stamps.software != 0 && arrival.software >= f.stamps.software && !f.offset.stepped(m.offset) {
 		return time.Duration(arrival.software - f.stamps.software), Kernel
 	}
-	return time.Duration(m.now - f.sent), Monotonic
+	return time.Duration(seen), Monotonic
 }
 
-// stamping is what sockets ask of the kernel (Documentation/networking/timestamping.rst).
+// What sockets ask of the kernel (Documentation/networking/timestamping.rst).
 // Stamped packets come back whole rather than as bare stamps, because only
 // their own bytes say beyond doubt which packet it was.
-const stamping = unix.SOF_TIMESTAMPING_TX_SOFTWARE | unix.SOF_TIMESTAMPING_RX_SOFTWARE | unix.SOF_TIMESTAMPING_SOFTWARE |
-	unix.SOF_TIMESTAMPING_TX_HARDWARE | unix.SOF_TIMESTAMPING_RX_HARDWARE | unix.SOF_TIMESTAMPING_RAW_HARDWARE |
-	unix.SOF_TIMESTAMPING_OPT_TX_SWHW
+const (
+	softwareStamps = unix.SOF_TIMESTAMPING_TX_SOFTWARE | unix.SOF_TIMESTAMPING_RX_SOFTWARE | unix.SOF_TIMESTAMPING_SOFTWARE
+	hardwareStamps = unix.SOF_TIMESTAMPING_TX_HARDWARE | unix.SOF_TIMESTAMPING_RX_HARDWARE | unix.SOF_TIMESTAMPING_RAW_HARDWARE |
+		unix.SOF_TIMESTAMPING_OPT_TX_SWHW
+)
 
 // parseStamps reads an SCM_TIMESTAMPING_NEW message: three timespecs of 64-bit
 // halves, of which the second is no longer used.

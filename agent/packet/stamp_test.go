@@ -25,6 +25,8 @@ func TestRTT(t *testing.T) {
 		{"departure unknown", stamps{}, stamps{software: 5000}, before, 9000, Monotonic},
 		{"arrival unknown", stamps{software: 1000}, stamps{}, before, 9000, Monotonic},
 		{"network card", stamps{software: 1000, hardware: 70}, stamps{software: 5000, hardware: 370}, forward, 300, Hardware},
+		{"network card's clock set back", stamps{software: 1000, hardware: 370}, stamps{software: 5000, hardware: 70}, before, 4000, Kernel},
+		{"network card's clock set forward", stamps{software: 1000, hardware: 70}, stamps{software: 5000, hardware: 1e9}, before, 4000, Kernel},
 		{"card stamps one way", stamps{software: 1000}, stamps{software: 5000, hardware: 370}, before, 4000, Kernel},
 	} {
 		f := &flight{sent: 1000, offset: before, stamps: c.sent}

@@ -102,7 +102,7 @@ func plainSocket(r *Request, way route) (fd int, err error) {
 	} else {
 		o.plain4(r)
 	}
-	o.set(unix.SOL_SOCKET, unix.SO_TIMESTAMPING_NEW, stamping)
+	o.set(unix.SOL_SOCKET, unix.SO_TIMESTAMPING_NEW, softwareStamps)
 	if r.Mark != 0 {
 		o.set(unix.SOL_SOCKET, unix.SO_MARK, int(r.Mark))
 	}
