@@ -31,6 +31,7 @@ type Config struct {
 	Capture   Capture
 	Appliance Appliance
 	Log       Log
+	Sandbox   bool // whether the agent gives up what it does not need; default true
 	Schedule  []Scheduled
 
 	broker broker // parts of AMQP.URLs, until the whole file is read
@@ -115,6 +116,7 @@ func Default() Config {
 		Location:  Location{Data: []string{"/etc/natrix/location"}},
 		Appliance: Appliance{Watchdog: true, Tools: true},
 		Log:       Log{Level: "info", Directory: "/var/log/natrix"},
+		Sandbox:   true,
 		broker:    broker{port: "5672", vhost: "/"},
 	}
 }

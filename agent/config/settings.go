@@ -57,6 +57,7 @@ func settings() []setting {
 
 		{"common", "log_directory", "", func(c *Config, v string) error { return directory(&c.Log.Directory, v) }},
 		{"common", "log_level", "log", func(c *Config, v string) error { return level(&c.Log.Level, v) }},
+		{"common", "sandbox", "sandbox", func(c *Config, v string) error { return toggle(&c.Sandbox, v) }},
 		{"common", "syslog", "syslog", func(c *Config, v string) error { return collector(&c.Log.Syslog, v) }},
 
 		{"terminal", "post_slot", "", nil},

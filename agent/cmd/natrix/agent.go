@@ -11,9 +11,11 @@ import (
 	"github.com/natrix-os/natrix/agent"
 	"github.com/natrix-os/natrix/agent/config"
 	"github.com/natrix-os/natrix/agent/door/cli"
+	"github.com/natrix-os/natrix/agent/sandbox"
 	"github.com/natrix-os/natrix/agent/spool"
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
+	"kernel.org/pub/linux/libs/security/libcap/cap"
 )
 
 // agentCommand is the terminal in the foreground.
@@ -49,11 +51,25 @@ func agentCommand() *cobra.Command {
 			agent.Pulse(cmd.Context(), log, alive, func() string { return "" })
 			return nil
 		}
+		if settings.Sandbox {
+			if err := sandbox.Enter(keep(settings.Log.Directory, *ram, *disk)); err != nil {
+				log.Warn("not all was given up", "err", err)
+			}
+		}
 		places := spool.Places{RAM: below(*ram, "spool"), Medium: below(*disk, "spool")}
 		a := agent.Agent{Config: settings, Log: log, Places: places, Alive: alive, Reached: func(phase string) { milestone(log, phase) }}
 		return a.Run(cmd.Context())
 	}
 	return cmd
+}
+
+// keep is what the agent needs: raw sockets, the clock of a network card, and
+// the directories that it writes to.
+func keep(directories ...string) sandbox.Policy {
+	return sandbox.Policy{
+		Capabilities: []cap.Value{cap.NET_RAW, cap.NET_ADMIN},
+		Writable:     append(directories, "/run/natrix", os.TempDir()),
+	}
 }
 
 // alive tells the supervisor, which is PID 1 of an appliance or systemd, that
