@@ -78,7 +78,7 @@ func inside(dir string) {
 	want("mount", unix.Mount("none", dir, "tmpfs", 0, ""), unix.EPERM)
 	want("ptrace", unix.PtraceAttach(os.Getppid()), unix.EPERM)
 	want("settimeofday", unix.Settimeofday(&unix.Timeval{}), unix.EPERM)
-	want("reboot", unix.Reboot(unix.LINUX_REBOOT_CMD_CAD_ON), unix.EPERM)
+	want("reboot", unix.Reboot(unix.LINUX_REBOOT_CMD_CAD_OFF), unix.EPERM)
 	want("start a program", exec.Command("/bin/true").Run(), nil)
 	if root {
 		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_ICMP)

@@ -52,7 +52,7 @@ func agentCommand() *cobra.Command {
 			return nil
 		}
 		if settings.Sandbox {
-			if err := sandbox.Enter(keep(settings.Log.Directory, *ram, *disk)); err != nil {
+			if err := sandbox.Enter(keep(settings.Log.Directory, above(logFile), *ram, *disk)); err != nil {
 				log.Warn("not all was given up", "err", err)
 			}
 		}
@@ -82,6 +82,14 @@ func below(dir, name string) string {
 		return ""
 	}
 	return filepath.Join(dir, name)
+}
+
+// above is the directory of a file, or "" if there is no file.
+func above(file string) string {
+	if file == "" {
+		return ""
+	}
+	return filepath.Dir(file)
 }
 
 // milestone logs how far the machine has come, in seconds since its kernel began.
