@@ -16,6 +16,7 @@ import (
 )
 
 var dnsInfo = command.Info{
+	Wire:    dnsWire{},
 	Name:    "dns",
 	Summary: "What name servers say about a name, and how long it takes them",
 	Example: "natrix dns www.example.com\n" +

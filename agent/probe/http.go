@@ -12,6 +12,7 @@ import (
 )
 
 var httpInfo = command.Info{
+	Wire:       httpWire{},
 	Name:       "http",
 	Summary:    "One HTTP request, phase by phase",
 	Positional: "operation",

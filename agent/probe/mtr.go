@@ -10,6 +10,7 @@ import (
 )
 
 var mtrInfo = command.Info{
+	Wire:    mtrWire{},
 	Name:    "mtr",
 	Summary: "Loss and round-trip times of every router on the way to a host, round after round",
 	Example: "natrix mtr www.example.com\nnatrix mtr -r -c 100 -i 0.2 www.example.com\nnatrix mtr -T -P 443 -o json www.example.com",

@@ -14,6 +14,7 @@ import (
 )
 
 var performanceInfo = command.Info{
+	Wire:    performanceShape{},
 	Name:    "performance",
 	Summary: "How long a web page takes to load, resource by resource",
 	Example: "natrix performance -o text https://www.example.com/\nnatrix performance -b chrome --har page.har https://www.example.com/",

@@ -26,6 +26,13 @@ type performanceWire struct {
 	Cut     bool   `json:"timed_out,omitempty"`
 }
 
+// performanceShape is what performanceWire is written as: resources are an
+// object by URL.
+type performanceShape struct {
+	performanceWire
+	Resources map[string]resourceWire `json:"resources"`
+}
+
 // timingWire is PerformanceTiming: milliseconds since the epoch, 0 for what did
 // not happen. Sizes are of the document, in bytes.
 type timingWire struct {

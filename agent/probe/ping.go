@@ -10,6 +10,7 @@ import (
 )
 
 var pingInfo = command.Info{
+	Wire:    pingWire{},
 	Name:    "ping",
 	Summary: "Round-trip times and loss to a host",
 	Example: "natrix ping www.example.com\nnatrix ping -6 -c 10 --interval 0.2 -o text www.example.com\nnatrix ping -c 10 -i eth1 192.0.2.1",

@@ -12,6 +12,7 @@ import (
 )
 
 var tracerouteInfo = command.Info{
+	Wire:    []tracerouteHop{},
 	Name:    "traceroute",
 	Summary: "The routers on the way to a host",
 	Example: "natrix traceroute www.example.com\nnatrix traceroute -T -p 443 www.example.com\nnatrix traceroute -U --mtu --multipath -o text www.example.com",

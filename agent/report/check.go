@@ -26,6 +26,17 @@ func Checks() []string {
 	return []string{"basic", "advance", "system", "hardware", "network"}
 }
 
+// Wires are values of the types that the documents of Check marshal to, by their
+// words.
+func Wires() map[string]any {
+	wires := make(map[string]any)
+	for _, word := range Checks() {
+		wires[word] = wireAdvance{}
+	}
+	wires["basic"] = wireBasic{}
+	return wires
+}
+
 // Check makes what one of Checks names: a report, or a part of the long one.
 // It asks the echo services for public addresses first, unlike reports, which
 // leave that to Run. The error has the meaning of that of [Reporter.Basic].

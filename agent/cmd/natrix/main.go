@@ -14,6 +14,7 @@ import (
 	"github.com/natrix-os/natrix/agent/command"
 	"github.com/natrix-os/natrix/agent/door/cli"
 	"github.com/natrix-os/natrix/agent/probe"
+	"github.com/natrix-os/natrix/agent/report"
 	"github.com/spf13/cobra"
 
 	_ "golang.org/x/crypto/x509roots/fallback" // certificate authorities, for machines that have none
@@ -42,13 +43,15 @@ func tree(prober *probe.Prober) *cobra.Command {
 // prompt is the part of the command line that makes sense in the shell, and
 // what is added to it.
 func prompt(prober *probe.Prober, further ...*cobra.Command) *cobra.Command {
-	return cli.New(command.NewSet(prober.Commands()...), consoleLog, append(further,
+	set := command.NewSet(prober.Commands()...)
+	return cli.New(set, consoleLog, append(further,
 		checkCommand(prober),
 		reportCommand(prober),
 		dispatchCommand(),
 		fleetCommand(),
 		serviceCommand(),
 		doctorCommand(),
+		cli.Schema(set, report.Wires()),
 		cli.Config(),
 		cli.Version(agent.Version),
 	)...)
