@@ -10,7 +10,7 @@ export CGO_ENABLED = 0
 GOFLAGS_BUILD = -trimpath -buildvcs=false -ldflags='-s -w -buildid=' $(if $(EMBED),-tags $(EMBED))
 MAIN = ./agent/cmd/natrix
 
-.PHONY: build image fetch lock location demo vet check test fuzz bench clean
+.PHONY: build image fetch lock location demo vet check test fuzz bench man clean
 
 build: $(if $(EMBED),embed-$(EMBED)) ## build/natrix for this machine, and natrix-{amd64,arm,arm64} for the boards; EMBED=location puts the location data into them, 11 MB
 	go build $(GOFLAGS_BUILD) -o build/natrix $(MAIN)
@@ -58,6 +58,9 @@ fuzz: ## every fuzz target for FUZZTIME
 
 bench: packages-bench
 	go test -run '^$$' -bench . -p 1 ./agent/packet ./agent/door/mtr ./agent/contract
+
+man: ## build/man: manual pages, from the same source as --help
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) go test -count=1 -run TestManualPages $(MAIN) -args -man $(CURDIR)/build/man
 
 clean:
 	rm -rf build agent/location/data/*.db

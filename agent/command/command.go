@@ -58,12 +58,24 @@ func (c Command) Key() string {
 	return fmt.Sprintf("%s %s %s %x", c.Echo.UUID, c.Echo.Terminal, c.Echo.Generated, asked[:8])
 }
 
-// Target is the destination as it may be logged: without a password.
+// Target is the destination as it may be logged: without a password, also where
+// it is no URL that could be understood.
 func (c Command) Target() string {
-	if u, err := url.Parse(c.Destination); err == nil && u.User != nil {
+	u, err := url.Parse(c.Destination)
+	if err == nil && u.User != nil {
 		return u.Redacted()
 	}
-	return c.Destination
+	scheme, rest, found := strings.Cut(c.Destination, "://")
+	if found {
+		scheme += "://"
+	} else {
+		scheme, rest = "", c.Destination
+	}
+	at := strings.LastIndex(rest, "@")
+	if at < 0 || found && err == nil { // an @ elsewhere in a URL
+		return c.Destination
+	}
+	return scheme + "xxxxx" + rest[at:]
 }
 
 // Deadline is the time by which the command has to be answered: counted from

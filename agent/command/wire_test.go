@@ -224,6 +224,22 @@ func TestDeadline(t *testing.T) {
 	}
 }
 
+func TestTargetHasNoPassword(t *testing.T) {
+	for destination, want := range map[string]string{
+		"www.example.com":             "www.example.com",
+		"https://www.example.com/@me": "https://www.example.com/@me",
+		"http://u:secret@h/p":         "http://u:xxxxx@h/p",
+		"http://u:secret@h:port/":     "http://xxxxx@h:port/",
+		"http://u:sec%ret@h/":         "http://xxxxx@h/",
+		"u:secret@h":                  "xxxxx@h",
+		"u:sec/ret@h/p":               "xxxxx@h/p",
+	} {
+		if got := (Command{Destination: destination}).Target(); got != want {
+			t.Errorf("%s: got %s, want %s", destination, got, want)
+		}
+	}
+}
+
 func TestExpired(t *testing.T) {
 	received := time.Unix(1557990000, 0)
 	for _, test := range []struct {

@@ -17,7 +17,7 @@ func mtrCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:     "mtr-packet",
 		Short:   "Send packets for mtr: MTR_PACKET=mtr-packet mtr www.example.com",
-		Example: "  MTR_PACKET=mtr-packet mtr www.example.com",
+		Example: "  ln -s /usr/local/bin/natrix /usr/local/lib/mtr-packet\n  MTR_PACKET=/usr/local/lib/mtr-packet mtr --report www.example.com",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return mtrPacket(cmd.Context()) },
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime/debug"
 	"strings"
 	"testing"
 
@@ -158,5 +159,20 @@ func TestReport(t *testing.T) {
 	var b bytes.Buffer
 	if code := Report(&b, errors.New("no broker")); code != ExitFailed || b.String() != "natrix: no broker\n" {
 		t.Errorf("got %d, %q", code, b.String())
+	}
+}
+
+func TestRevision(t *testing.T) {
+	for _, test := range []struct {
+		settings []debug.BuildSetting
+		want     string
+	}{
+		{nil, ""},
+		{[]debug.BuildSetting{{Key: "vcs.revision", Value: "abc"}, {Key: "vcs.modified", Value: "false"}}, " (abc)"},
+		{[]debug.BuildSetting{{Key: "vcs.revision", Value: "abc"}, {Key: "vcs.modified", Value: "true"}}, " (abc, changed)"},
+	} {
+		if got := revision(test.settings); got != test.want {
+			t.Errorf("%v: got %q, want %q", test.settings, got, test.want)
+		}
 	}
 }

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"runtime/debug"
 
 	"github.com/natrix-os/natrix/agent/config"
 	"github.com/spf13/cobra"
@@ -9,7 +10,7 @@ import (
 
 // Config is the command that looks at configuration files.
 func Config() *cobra.Command {
-	cmd := &cobra.Command{Use: "config", Short: "Look at configuration files"}
+	cmd := &cobra.Command{Use: "config", Short: "Look at configuration files", Example: "  natrix config check /etc/natrix/natrix.ini"}
 	cmd.AddCommand(&cobra.Command{
 		Use:     "check FILE",
 		Short:   "Say whether a configuration file is right, and what it means",
@@ -42,17 +43,39 @@ func Config() *cobra.Command {
 	return cmd
 }
 
-// Version is the command that prints the version.
+// Version is the command that prints the version, and the revision of the
+// sources where the build recorded it: that of a release does not, so that its
+// bytes depend on nothing else.
 func Version(version string) *cobra.Command {
 	return &cobra.Command{
-		Use:   "version",
-		Short: "Print the version",
-		Args:  arguments("version"),
+		Use:     "version",
+		Short:   "Print the version",
+		Example: "  natrix version",
+		Args:    arguments("version"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if build, ok := debug.ReadBuildInfo(); ok {
+				version += revision(build.Settings)
+			}
 			_, err := fmt.Fprintln(cmd.OutOrStdout(), "natrix", version)
 			return err
 		},
 	}
+}
+
+// revision is " (revision, changed)" as far as the build says.
+func revision(settings []debug.BuildSetting) string {
+	about := make(map[string]string)
+	for _, s := range settings {
+		about[s.Key] = s.Value
+	}
+	r := about["vcs.revision"]
+	if r == "" {
+		return ""
+	}
+	if about["vcs.modified"] == "true" {
+		r += ", changed"
+	}
+	return " (" + r + ")"
 }
 
 // limits says in words what commands may do at once.

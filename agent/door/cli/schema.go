@@ -159,4 +159,3 @@ func answer(status int, data *jsonschema.Schema) *jsonschema.Schema {
 func object(keys map[string]*jsonschema.Schema) *jsonschema.Schema {
 	return &jsonschema.Schema{Type: "object", Properties: keys, Required: slices.Sorted(maps.Keys(keys))}
 }
-
