@@ -58,7 +58,7 @@ func (a Agent) Run(ctx context.Context) error {
 	if err := waitForClock(ctx, a.ClockFloor, a.Log); err != nil {
 		return err
 	}
-	results, err := spool.Open(spool.DefaultLimits(), a.Places)
+	results, err := spool.Open(spoolLimits(memory()), a.Places)
 	if err != nil {
 		a.Log.Warn("results are kept in memory alone", "err", err)
 	}
@@ -113,10 +113,28 @@ func (a Agent) locations() *location.Data {
 	return data
 }
 
+// memory is that of the machine in bytes: of the smallest, if it does not tell.
+func memory() uint64 {
+	if m, err := (sysinfo.Machine{}).Memory(); err == nil {
+		return m.Total
+	}
+	return 96 << 20
+}
+
+// MemoryLimit is what the Go runtime should keep the agent below, as far as it
+// can: a quarter of the machine.
+func MemoryLimit() int64 { return int64(min(max(memory()/4, 24<<20), 256<<20)) }
+
+// spoolLimits has results take a small part of the machine's memory.
+func spoolLimits(memory uint64) spool.Limits {
+	l := spool.DefaultLimits()
+	l.Bytes = min(l.Bytes, int(memory/32))
+	return l
+}
+
 // limits are those of the configuration, or what suits this machine.
 func limits(c config.Limits) command.Limits {
-	memory, _ := sysinfo.Machine{}.Memory() // unreadable: as of the smallest machine
-	l := command.DefaultLimits(runtime.GOMAXPROCS(0), memory.Total)
+	l := command.DefaultLimits(runtime.GOMAXPROCS(0), memory())
 	if c.Commands > 0 {
 		l.Capacity, l.Heavy = c.Commands, (c.Commands+1)/2
 	}

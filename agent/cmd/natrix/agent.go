@@ -5,6 +5,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -35,8 +36,8 @@ func agentCommand() *cobra.Command {
 		if *isAppliance {
 			settings, err = applianceConfig()
 		}
-		logFile, debug := cli.LogOptions(cmd)
-		if debug {
+		logFile, verbose := cli.LogOptions(cmd)
+		if verbose {
 			settings.Log.Level = "debug"
 		}
 		log, done := agentLog(settings.Log, logFile, !*isAppliance)
@@ -50,6 +51,9 @@ func agentCommand() *cobra.Command {
 			log.Error("no broker is configured: set host, username and password under [RABBITMQ] in natrix.ini on the medium, or natrix.broker=URL in the kernel command line")
 			agent.Pulse(cmd.Context(), log, alive, func() string { return "" })
 			return nil
+		}
+		if os.Getenv("GOMEMLIMIT") == "" {
+			debug.SetMemoryLimit(agent.MemoryLimit())
 		}
 		if settings.Sandbox {
 			if err := sandbox.Enter(keep(settings.Log.Directory, above(logFile), *ram, *disk)); err != nil {
