@@ -141,6 +141,8 @@ func (s *Stream) take(into []Result) (n int, idle bool) {
 	}
 	if s.count > 0 {
 		s.wake()
+	} else {
+		s.first = 0 // a few results in flight use a few of the ring, which stay in the cache
 	}
 	return n, s.aloft == 0
 }
