@@ -8,6 +8,10 @@ import (
 	"github.com/natrix-os/natrix/agent/packet"
 )
 
+// portion is how many probes are sent before replies are written, so that a
+// client with many in flight reads these while the next are sent.
+const portion = 128
+
 // batch is how many results are answered by one write.
 const batch = 512
 
@@ -30,13 +34,18 @@ type door struct {
 }
 
 // ask reads commands until the input ends. What one Read brings is sent
-// together.
+// together, in portions.
 func (d *door) ask(in io.Reader) error {
 	var lines splitter
 	for {
 		err := lines.read(in)
 		for lines.next() {
 			d.command(lines.line)
+			if len(d.requests) == portion {
+				if err := d.flush(); err != nil {
+					return err
+				}
+			}
 		}
 		if err := d.flush(); err != nil {
 			return err
