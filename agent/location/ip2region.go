@@ -9,20 +9,25 @@ import (
 	"strings"
 )
 
-// record reads a record of ip2region: five parts, or four without a region,
-// or, in the data of later years, country, province, city, provider and the
-// country's code (ISO 3166-1).
+// record reads a record of ip2region: five parts, or four without a region.
 func record(text []byte) Location {
 	part := strings.Split(string(text), "|")
 	switch {
 	case len(part) == 4:
 		return Location{Country: part[0], Province: part[1], City: part[2], ISP: part[3]}
-	case len(part) == 5 && isCode(part[4]):
-		return Location{Country: part[0], Province: part[1], City: part[2], ISP: part[3]}
 	case len(part) >= 5:
 		return Location{part[0], part[1], part[2], part[3], part[4]}
 	}
 	return Location{Country: part[0]}
+}
+
+// recordWithoutRegion reads a record of the data of later years: country,
+// province, city, provider and perhaps the country's code (ISO 3166-1).
+func recordWithoutRegion(text []byte) Location {
+	if i := bytes.LastIndexByte(text, '|'); bytes.Count(text, []byte("|")) == 4 && isCode(string(text[i+1:])) {
+		text = text[:i]
+	}
+	return record(text)
 }
 
 func isCode(s string) bool {
@@ -98,8 +103,9 @@ func (b *btree) find(addr netip.Addr) (Location, bool) {
 //
 // Numbers are little-endian, and so are IPv4 addresses, but not IPv6 ones.
 type xdb struct {
-	body []byte
-	size int // bytes of an address
+	body   []byte
+	size   int // bytes of an address
+	record func(text []byte) Location
 }
 
 const (
@@ -113,11 +119,13 @@ func openXDB(body []byte) (*xdb, bool) {
 	}
 	version, policy, family := binary.LittleEndian.Uint16(body), binary.LittleEndian.Uint16(body[2:]), binary.LittleEndian.Uint16(body[16:])
 	first, last := binary.LittleEndian.Uint32(body[8:]), binary.LittleEndian.Uint32(body[12:])
-	x := &xdb{body, 4}
+	x := &xdb{body, 4, recordWithoutRegion}
 	switch {
 	case version == 3 && family == 6:
 		x.size = 16
-	case version == 2, version == 3 && family == 4:
+	case version == 3 && family == 4:
+	case version == 2:
+		x.record = record
 	default:
 		return nil, false
 	}
@@ -151,7 +159,7 @@ func (x *xdb) find(addr netip.Addr) (Location, bool) {
 	if len(text) == 0 {
 		return Location{}, false
 	}
-	return record(text), true
+	return x.record(text), true
 }
 
 // compare compares an address of the file with one in network byte order.

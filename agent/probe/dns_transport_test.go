@@ -207,7 +207,7 @@ func chatty(w dns.ResponseWriter, q *dns.Msg) {
 }
 
 // rawServer is a name server whose handler sees the whole query.
-func rawServer(t *testing.T, handle dns.HandlerFunc) string {
+func rawServer(t testing.TB, handle dns.HandlerFunc) string {
 	t.Helper()
 	conn, err := net.ListenPacket("udp4", "127.0.0.1:0")
 	if err != nil {

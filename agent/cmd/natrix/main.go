@@ -31,7 +31,7 @@ func main() {
 	}
 	prober := probe.New()
 	defer prober.Close()
-	prober.Locations = places()
+	prober.Locations = locations()
 	os.Exit(cli.Report(os.Stderr, tree(prober).ExecuteContext(ctx)))
 }
 

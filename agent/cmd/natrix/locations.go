@@ -11,9 +11,9 @@ import (
 	"github.com/natrix-os/natrix/agent/location"
 )
 
-// places looks addresses up in the location data of this machine's terminal,
+// locations looks addresses up in the location data of this machine's terminal,
 // which is opened for the first of them.
-func places() location.Finder {
+func locations() location.Finder {
 	open := sync.OnceValue(func() location.Finder {
 		data, err := location.Open(machineConfig().Location.Data...) // open until the program ends
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
