@@ -6,6 +6,7 @@ package location
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -70,6 +71,12 @@ func (l Location) filled() Location {
 		}
 	}
 	return l
+}
+
+// Known is what is known of the place, for people; "" if nothing is.
+func (l Location) Known() string {
+	parts := []string{l.Country, l.Region, l.Province, l.City, l.ISP}
+	return strings.Join(slices.DeleteFunc(slices.Compact(parts), func(p string) bool { return p == "0" || p == "" }), " ")
 }
 
 // String returns the record as ip2region writes it: five parts with | between.

@@ -46,6 +46,18 @@ func TestFinderFillsBlanksAndKeepsPrivateNetworksToItself(t *testing.T) {
 	}
 }
 
+func TestKnown(t *testing.T) {
+	for _, tt := range []struct{ record, want string }{
+		{"中国|0|北京|北京市|电信", "中国 北京 北京市 电信"},
+		{"0|0|0|内网IP|内网IP", "内网IP"},
+		{"0|0|0|0|0", ""},
+	} {
+		if got := record([]byte(tt.record)).Known(); got != tt.want {
+			t.Errorf("%s: got %q, want %q", tt.record, got, tt.want)
+		}
+	}
+}
+
 func TestWireShape(t *testing.T) {
 	got, err := json.Marshal(Of(netip.MustParseAddr("10.0.0.1")))
 	const want = `{"country":"0","region":"0","province":"0","city":"内网IP","isp":"内网IP"}`

@@ -170,7 +170,7 @@ func zoneLine(rr dns.RR) string { return strings.ReplaceAll(rr.String(), "\t", "
 func (r *DNSResult) WriteText(w io.Writer) {
 	defer r.Captured.writeText(w)
 	for _, rr := range r.Message.Answer {
-		fmt.Fprintln(w, rr)
+		fmt.Fprintln(w, rr.String()+prefixed("\t; ", r.whereOf(rr)))
 	}
 	fmt.Fprintf(w, "%d records from %v over %s in %.3f ms; flags %s\n",
 		len(r.Message.Answer), r.Server, r.Network, ms(r.Time), strings.Join(flagsOf(r.Message), " "))
@@ -185,6 +185,17 @@ func (r *DNSResult) WriteText(w io.Writer) {
 		}
 		fmt.Fprintf(w, "  %-32s %-8s %2d records in %.3f ms over %s\n", a.Written, rcode(a.Message), len(a.Message.Answer), ms(a.Time), a.Network)
 	}
+}
+
+// whereOf is where the address in a record is, for people.
+func (r *DNSResult) whereOf(rr dns.RR) string {
+	switch rr := rr.(type) {
+	case *dns.A:
+		return r.locations.Of(addrOf(rr.A)).Known()
+	case *dns.AAAA:
+		return r.locations.Of(addrOf(rr.AAAA)).Known()
+	}
+	return ""
 }
 
 // writeEDNS prints what was asked for besides the records.

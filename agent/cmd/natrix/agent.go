@@ -55,8 +55,13 @@ func agentCommand() *cobra.Command {
 		if os.Getenv("GOMEMLIMIT") == "" {
 			debug.SetMemoryLimit(agent.MemoryLimit())
 		}
+		if dir := settings.Capture.Directory; dir != "" {
+			if err := os.MkdirAll(dir, 0o700); err != nil {
+				log.Warn("no directory for captures", "err", err)
+			}
+		}
 		if settings.Sandbox {
-			if err := sandbox.Enter(keep(settings.Log.Directory, above(logFile), *ram, *disk)); err != nil {
+			if err := sandbox.Enter(keep(settings.Capture.Directory, settings.Log.Directory, above(logFile), *ram, *disk)); err != nil {
 				log.Warn("not all was given up", "err", err)
 			}
 		}
