@@ -51,7 +51,7 @@ func (r *Reporter) Check(ctx context.Context, what string) (Document, error) {
 		a, err := r.Advance(ctx)
 		return a, errors.Join(refreshed, err)
 	case "system":
-		a, err := r.make(ctx, r.addSystem)
+		a, err := r.make(ctx, r.addSystem, r.addPrograms)
 		return Part{what, a}, err
 	case "hardware":
 		a, err := r.make(ctx, r.addHardware, r.addSystem, r.addSample)

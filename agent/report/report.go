@@ -86,6 +86,7 @@ type Advance struct {
 	Identity   sysinfo.Identity
 	CPU        sysinfo.CPU
 	Disks      []sysinfo.Disk
+	Programs   Programs
 	Throttling sysinfo.Throttling // of a Raspberry Pi, 0 elsewhere
 }
 
@@ -99,7 +100,7 @@ func (r *Reporter) Basic(ctx context.Context) (Basic, error) {
 
 // Advance makes a long report, under the same terms as [Reporter.Basic].
 func (r *Reporter) Advance(ctx context.Context) (Advance, error) {
-	return r.make(ctx, r.addNetworks, r.addSystem, r.addSample, r.addHardware)
+	return r.make(ctx, r.addNetworks, r.addSystem, r.addSample, r.addHardware, r.addPrograms)
 }
 
 // A part fills in fields of a report that no other part touches.

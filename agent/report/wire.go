@@ -72,6 +72,9 @@ type wireOperating struct {
 	Firefox          string `json:"firefox_version"`
 	FirefoxPath      string `json:"firefox_webdriver_path"`
 	FirefoxDriver    string `json:"firefox_webdriver_version"`
+
+	Python2 string `json:"python2_version,omitempty"`
+	Python3 string `json:"python3_version,omitempty"`
 }
 
 type wireHardware struct {
@@ -156,7 +159,7 @@ func (p Part) MarshalJSON() ([]byte, error) {
 func (b Basic) client() wireClient { return wireClient{Version: text(b.Version, 16)} }
 
 func (a Advance) system() *wireSystem {
-	s := a.System
+	s, p := a.System, a.Programs
 	minor := s.Minor()
 	if minor == "" {
 		minor = none
@@ -172,16 +175,29 @@ func (a Advance) system() *wireSystem {
 			Kernel:        text(s.Kernel, 64),
 			Architecture:  fmt.Sprintf("%dbit", s.Bits),
 			Platform:      text(platform(a), 128),
-			Python:        none,
-			Desktop:       unknown,
-			Selenium:      none,
-			Chrome:        none,
-			ChromeDriver:  none,
-			Firefox:       none,
-			FirefoxDriver: none,
+			Desktop:       text(p.Desktop, 128),
+			Python:        version(p.Python),
+			Python2:       p.Python2,
+			Python3:       p.Python3,
+			Selenium:      version(p.Selenium),
+			Chrome:        version(p.Chrome),
+			ChromeDriver:  version(p.ChromeDriver),
+			Firefox:       version(p.Firefox),
+			FirefoxDriver: version(p.FirefoxDriver),
+
+			ChromeDriverPath: p.ChromeDriverPath,
+			FirefoxPath:      p.FirefoxDriverPath,
 		},
 		Client: a.client(),
 	}
+}
+
+// version is that of a program, which may not be there.
+func version(s string) string {
+	if s == "" {
+		return none
+	}
+	return text(s, 128)
 }
 
 // platform is one line for all, "Linux-4.14.98-v7+-armv7l-with-debian-9".
