@@ -114,7 +114,7 @@ func BenchmarkDNS(b *testing.B) {
 	l := newLab(b)
 	s := newServer(b, l.broker)
 	s.reset()
-	write(b, l.etc+"/natrix/natrix.ini", strings.Split(shipped, "[NETWORK]")[0])
+	write(b, l.etc+"/natrix/natrix.ini", untargeted)
 	l.startProgram(b, nil, "env", "GOMAXPROCS=1", l.binary, "agent")
 	s.awaitConsumer(eth0)
 	s.declareRequests(eth0)

@@ -42,6 +42,7 @@ func TestCheck(t *testing.T) {
 		// Beyond the list.
 		{"links carry the commands of their queues", l.links},
 		{"ping takes all its options", l.pingOptions},
+		{"public addresses are found by each link", l.publicAddresses},
 	} {
 		t.Run(check.name, check.run)
 	}

@@ -40,6 +40,10 @@ func (r *Reporter) Run(ctx context.Context) error {
 		<-ctx.Done()
 		return nil
 	}
+	changed := make(chan struct{}, 1)
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	watching.Go(func() { watchLinks(ctx, changed) })
 	ticker := time.NewTicker(publicLook)
 	defer ticker.Stop()
 	for {
@@ -47,8 +51,20 @@ func (r *Reporter) Run(ctx context.Context) error {
 		_ = r.Refresh(ctx)
 		select {
 		case <-ticker.C:
+		case <-changed: // a lease came, or a cable was plugged in
 		case <-ctx.Done():
 			return nil
+		}
+	}
+}
+
+// watchLinks tells of changes until ctx ends, those that come quicker than they
+// are taken as one. Without netlink there is still the ticker.
+func watchLinks(ctx context.Context, changed chan<- struct{}) {
+	for range netif.Watch(ctx) {
+		select {
+		case changed <- struct{}{}:
+		default:
 		}
 	}
 }
