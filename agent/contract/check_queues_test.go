@@ -92,12 +92,11 @@ func (l *lab) check25(t *testing.T) {
 	s := l.running(t)
 	s.ask("dns", "www.site.test", nil)
 
-	l.terminal.Unplug("eth0")
+	l.unplug()
 	waiting := newOrder(eth0, "dns", "www.site.test", nil).String()
 	s.send(eth0, waiting)
 	time.Sleep(time.Second) // an outage, not a condition
-	l.terminal.Plug("eth0")
-	l.defaultRoute()
+	l.plug(t)
 	s.answer(waiting, 0)
 
 	if err := l.broker.Sync(t.Context()); err != nil { // the queues are to survive

@@ -69,11 +69,10 @@ func (l *lab) check21(t *testing.T) {
 	s.declareDurable(advance)
 	s.watch(basic)
 	s.watch(advance)
-	l.terminal.Unplug("eth0")
+	l.unplug()
 	l.start(t, untargeted+"basic = 1\nadvance = 2\n", nil)
 	eventually(t, "the agent to see that there is no broker", func() bool { return strings.Contains(l.agent.log.String(), "no broker") })
-	l.terminal.Plug("eth0")
-	l.defaultRoute()
+	l.plug(t)
 	up := time.Now()
 	first := s.report(basic, 0)
 	if took := time.Since(up); took > 15*time.Second {

@@ -122,18 +122,35 @@ func (l *lab) connect(t testing.TB) {
 		}
 	}
 	l.other.AddRoute(netip.MustParsePrefix("10.0.0.0/14"), unix.RTN_UNREACHABLE)
-	second := &netlink.Route{Gw: l.other.Link("terminal").Addr4.AsSlice(), Priority: 100}
-	if err := l.terminal.Netlink.RouteAdd(second); err != nil {
-		t.Fatal(err)
-	}
-	l.defaultRoute()
+	l.route(t)
 }
 
-// defaultRoute is lost with the link, like the lease that it would have come with.
-func (l *lab) defaultRoute() {
-	l.terminal.AddRoute(netip.MustParsePrefix("0.0.0.0/0"), unix.RTN_UNICAST, l.lan.Link("terminal").Addr4)
+// unplug takes the terminal off its networks, and its routes with it.
+func (l *lab) unplug() {
+	l.terminal.Unplug("eth0")
+	l.terminal.Unplug("eth1")
+}
+
+// plug brings back what a lease would: the default route is that of eth0.
+func (l *lab) plug(t testing.TB) {
+	t.Helper()
+	for _, link := range []string{"eth0", "eth1"} {
+		l.terminal.Plug(link)
+		l.terminal.AddAddr(link, netip.PrefixFrom(l.terminal.Link(link).Addr6, 64))
+	}
+	l.route(t)
+}
+
+func (l *lab) route(t testing.TB) {
+	t.Helper()
+	near := l.lan.Link("terminal").Addr4
+	l.terminal.AddRoute(netip.MustParsePrefix("0.0.0.0/0"), unix.RTN_UNICAST, near)
 	for _, far := range []*nettest.Host{l.far, l.hole, l.closed, l.barred} {
-		l.terminal.AddRoute(netip.PrefixFrom(far.Addr4, 24).Masked(), unix.RTN_UNICAST, l.lan.Link("terminal").Addr4)
+		l.terminal.AddRoute(netip.PrefixFrom(far.Addr4, 24).Masked(), unix.RTN_UNICAST, near)
+	}
+	second := &netlink.Route{Gw: l.other.Link("terminal").Addr4.AsSlice(), Priority: 100}
+	if err := l.terminal.Netlink.RouteReplace(second); err != nil {
+		t.Fatal(err)
 	}
 }
 
