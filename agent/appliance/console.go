@@ -130,11 +130,19 @@ func (s *screen) show(ctx context.Context) {
 	}
 }
 
-// print writes what the screen has not shown yet. The caller
+// screenful is how many lines a console is shown at once. More than that has
+// come while it was busy, and at 115200 bits a second a person would wait for
+// them in vain: log has them.
+const screenful = 100
+
+// print writes what the screen has not shown yet, or the end of it. The caller
 // holds the screen.
 func (s *screen) print(w io.Writer, newline string) (more <-chan struct{}) {
 	lines, next, lost, more := s.journal.since(s.next)
 	s.next = next
+	if extra := len(lines) - screenful; extra > 0 {
+		lines, lost = lines[extra:], lost+int64(extra)
+	}
 	if len(lines) > 0 {
 		w.Write(text(lines, lost, newline)) // if it fails, there is nobody to tell it to
 	}
@@ -153,7 +161,7 @@ func (s *screen) flush() {
 func text(lines []string, lost int64, newline string) []byte {
 	var b bytes.Buffer
 	if lost > 0 {
-		fmt.Fprintf(&b, "(%d lines lost)%s", lost, newline)
+		fmt.Fprintf(&b, "(%d lines not shown)%s", lost, newline)
 	}
 	for _, l := range lines {
 		b.WriteString(l)

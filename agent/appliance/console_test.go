@@ -4,8 +4,10 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -70,5 +72,19 @@ func TestScreenSurvivesAHangUp(t *testing.T) {
 	line, err := bufio.NewReader(ours).ReadString('\n')
 	if want := "still here\r\n"; err != nil || line != want {
 		t.Errorf("got %q, %v, want %q", line, err, want)
+	}
+}
+
+// A console that could not keep up is shown the end of what it missed.
+func TestScreenIsNotFlooded(t *testing.T) {
+	s := newScreen(newJournal(), "")
+	for i := range 3 * screenful {
+		fmt.Fprintln(s.journal, i)
+	}
+	var b bytes.Buffer
+	s.print(&b, "\n")
+	want := fmt.Sprintf("(%d lines not shown)\n%d\n", 2*screenful, 2*screenful)
+	if got := b.String(); !strings.HasPrefix(got, want) || !strings.HasSuffix(got, fmt.Sprintf("\n%d\n", 3*screenful-1)) {
+		t.Errorf("got %q, want %q at its beginning", got, want)
 	}
 }

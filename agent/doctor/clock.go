@@ -2,13 +2,11 @@ package doctor
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/beevik/ntp"
-	"golang.org/x/sys/unix"
 )
 
 const (
@@ -31,7 +29,7 @@ func (p *patient) examineClock(ctx context.Context) Finding {
 	server, offset, err := p.firstTime(ctx, servers)
 	switch {
 	case err != nil:
-		return found(ClockUnchecked, shown, err)
+		return found(ClockUnchecked, shown, strings.Join(servers, ", "))
 	case offset.Abs() > maxWrong:
 		return found(ClockWrong, shown, offset.Abs().Round(time.Second), server)
 	}
@@ -79,14 +77,8 @@ func askTime(ctx context.Context, server string) (time.Duration, error) {
 	if err == nil {
 		err = r.Validate()
 	}
-	var timeout net.Error
-	switch {
-	case errors.As(err, &timeout) && timeout.Timeout():
-		return 0, fmt.Errorf("%s does not answer", server)
-	case errors.Is(err, unix.ECONNREFUSED):
-		return 0, fmt.Errorf("%s has no time", server)
-	case err != nil:
-		return 0, fmt.Errorf("%s: %w", server, err)
+	if err != nil {
+		return 0, err
 	}
 	return r.ClockOffset, nil
 }

@@ -120,7 +120,7 @@ var texts = map[Verdict]text{
 	ClockFine:      {Passed, phrase{"%s, right to %s, says %s", "%s，误差 %s（由 %s 应答）"}, phrase{}},
 	ClockUnset:     {Failed, phrase{"%s is before this natrix was built", "%s 早于本 natrix 的构建时间"}, phrase{"Let UDP port 123 through to a time server, name another (set clock ntp SERVER), or set clock TIME.", "请放行到时间服务器的 UDP 123 端口，或更换（set clock ntp 服务器），或手工设置：set clock 时间。"}},
 	ClockWrong:     {Failed, phrase{"%s is wrong by %s, says %s", "%s，偏差 %s（由 %s 应答）"}, phrase{"Wait a minute and ask again, or set clock TIME.", "请等待一分钟后再试，或手工设置：set clock 时间。"}},
-	ClockUnchecked: {Warned, phrase{"%s; nobody confirms it: %v", "%s；无法核对：%v"}, phrase{"Let UDP port 123 through to a time server, or name another: set clock ntp SERVER.", "请放行到时间服务器的 UDP 123 端口，或更换：set clock ntp 服务器。"}},
+	ClockUnchecked: {Warned, phrase{"%s; no answer from %s", "%s；%s 没有应答"}, phrase{"Let UDP port 123 through to a time server, or name another: set clock ntp SERVER.", "请放行到时间服务器的 UDP 123 端口，或更换：set clock ntp 服务器。"}},
 	ClockKept:      {Passed, phrase{"%s, kept by the kernel", "%s，由内核校准"}, phrase{}},
 
 	ConnectFine:        {Passed, phrase{"%s in %s", "%s，用时 %s"}, phrase{}},
@@ -133,7 +133,7 @@ var texts = map[Verdict]text{
 
 	TLSFine:     {Passed, phrase{"%s, certificate valid until %s", "%s，证书有效期至 %s"}, phrase{}},
 	TLSUnused:   {Passed, phrase{"not used: the URL begins with amqp://", "未使用：URL 以 amqp:// 开头"}, phrase{}},
-	TLSUnknown:  {Failed, phrase{"the certificate of %s is not from an authority that is trusted here (%s)", "%s 的证书并非由受信任的机构签发（%s）"}, phrase{"If this is your broker, give its authority's certificate with ?cacertfile= in the URL. If not, somebody listens in.", "若确为您的服务器，请在 URL 中用 ?cacertfile= 指定其签发机构的证书；否则可能有人窃听。"}},
+	TLSUnknown:  {Failed, phrase{"%s: certificate of an unknown authority (%s)", "%s：证书由未知机构签发（%s）"}, phrase{"If this is your broker, give its authority's certificate with ?cacertfile= in the URL. If not, somebody listens in.", "若确为您的服务器，请在 URL 中用 ?cacertfile= 指定其签发机构的证书；否则可能有人窃听。"}},
 	TLSName:     {Failed, phrase{"the certificate is not for %s but for %s", "证书不属于 %s，而属于 %s"}, phrase{"Use the broker's name that is in the certificate, or have the certificate made anew.", "请使用证书中的名称，或重新签发证书。"}},
 	TLSDate:     {Failed, phrase{"the certificate is valid from %s to %s, and the clock says %s", "证书有效期为 %s 至 %s，而时钟为 %s"}, phrase{"Renew the broker's certificate, or set the clock of this terminal right.", "请更新服务器证书，或校正本终端的时钟。"}},
 	TLSNone:     {Failed, phrase{"%s does not speak TLS", "%s 不支持 TLS"}, phrase{"Use the broker's port for TLS (5671), or amqp:// without TLS.", "请使用 TLS 端口（5671），或改用不加密的 amqp://。"}},

@@ -97,7 +97,7 @@ func TestExplain(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.Explain(&b, English)
-	for _, want := range []string{"0822-0739\n", "tcp       FAIL  … refuses the connection\n", "clock     WARN  …; nobody confirms it: …\n", "link: wireless\n"} {
+	for _, want := range []string{"0822-0739\n", "tcp       FAIL  … refuses the connection\n", "clock     WARN  …; no answer from …\n", "link: wireless\n"} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("got\n%s\nwant %q in it", b.String(), want)
 		}

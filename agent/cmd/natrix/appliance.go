@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -104,7 +105,7 @@ func shellCommand(prober *probe.Prober) *cobra.Command {
 			if client := (appliance.Client{Path: appliance.Socket}); client.Present() {
 				c.Machine = client
 				c.Settings = shell.Settings{Files: settingFiles(), Kernel: kernel, Session: config.Session, Save: onMedium(appliance.BootDir, medium.ConfigFile), Unlock: appliance.UnlockBoot}
-				c.History = onMedium(dataDir, "history")()
+				c.History = cmp.Or(onMedium(dataDir, "history")(), "/run/natrix/history")
 				c.Wrong = func() error { _, err := applianceConfig(); return err }
 			}
 			path := "/dev/tty"

@@ -69,7 +69,7 @@ func (s *session) explain(ctx context.Context, head string) bool {
 		words = words[1:]
 	}
 	if c, _, err := s.tree().Find(words); err == nil && len(words) > 0 {
-		fmt.Fprintf(s.screen, "%s: %s\n", strings.TrimPrefix(c.UseLine(), "natrix "), c.Short)
+		fmt.Fprintf(s.screen, "%s: %s\n", strings.TrimSuffix(strings.TrimPrefix(c.UseLine(), "natrix "), " [flags]"), c.Short)
 		if c.Runnable() && len(found) == 0 {
 			fmt.Fprint(s.screen, c.LocalFlags().FlagUsages())
 		}
@@ -153,5 +153,12 @@ func (s *session) show(found []candidate) {
 		fmt.Fprintf(w, "%s\t%s\n", c.word, c.about)
 	}
 	w.Flush()
-	s.screen.Write(b.Bytes())
+	var fitting strings.Builder
+	for line := range strings.Lines(b.String()) {
+		if r := []rune(strings.TrimRight(line, " \n")); len(r) >= s.width && s.width > 2 {
+			line = string(r[:s.width-2]) + "…\n"
+		}
+		fitting.WriteString(line)
+	}
+	io.WriteString(s.screen, fitting.String())
 }

@@ -1,6 +1,7 @@
 package shell
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -51,10 +52,12 @@ func (s Settings) saved() string {
 
 // configWords are added to the command of that name.
 func (s *session) configWords() []*cobra.Command {
+	var all bool
 	show := &cobra.Command{
 		Use: "show", Short: "The settings, and where each is from", Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return s.showSettings(c.OutOrStdout()) },
+		RunE: func(c *cobra.Command, _ []string) error { return s.showSettings(c.OutOrStdout(), all) },
 	}
+	show.Flags().BoolVarP(&all, "all", "a", false, "those at their defaults too")
 	set := &cobra.Command{
 		Use: "set NAME VALUE", Short: "Change a setting for this boot; config save keeps it", Args: cobra.ExactArgs(2),
 		Example: "  config set rabbitmq.prefetch 4\n  config set common.log_level debug",
@@ -91,19 +94,27 @@ func (s *session) settingNames() []cobra.Completion {
 	return names
 }
 
-func (s *session) showSettings(out io.Writer) error {
+func (s *session) showSettings(out io.Writer, all bool) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	rest := 0
 	for _, v := range s.Settings.load().Settings() {
-		from, value := v.From, v.Secret()
+		from := v.From
 		switch {
+		case from == "" && all:
+			from = "default"
 		case from == "":
-			from, value = "default", "-"
+			rest++
+			continue
 		case strings.HasPrefix(from, s.Settings.Session):
-			from = "set in the shell, not saved"
+			from = "set here, not saved"
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\n", v.Name(), value, from)
+		fmt.Fprintf(w, "%s\t%s\t%s\n", v.Name(), cmp.Or(v.Secret(), "-"), from)
 	}
-	return w.Flush()
+	if err := w.Flush(); err != nil || rest == 0 {
+		return err
+	}
+	_, err := fmt.Fprintf(out, "%d more are at their defaults: config show --all\n", rest)
+	return err
 }
 
 // set is the command for what people change most.

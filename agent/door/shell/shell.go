@@ -17,6 +17,8 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
+
+	"github.com/natrix-os/natrix/agent/door/cli"
 )
 
 // Config is what a shell needs.
@@ -82,7 +84,7 @@ func Run(ctx context.Context, c Config) error {
 		io.Reader
 		io.Writer
 	}{keys, newlines{c.TTY}}, prompt)
-	s := &session{Config: c, keys: keys, screen: screen, restore: restore}
+	s := &session{Config: c, keys: keys, screen: screen, restore: restore, width: 80}
 	screen.History = openHistory(c.History)
 	screen.AutoCompleteCallback = func(line string, pos int, key rune) (string, int, bool) {
 		return s.key(ctx, line, pos, key)
@@ -91,7 +93,7 @@ func Run(ctx context.Context, c Config) error {
 	wait.Go(func() { keys.read(c.TTY) })
 	defer context.AfterFunc(ctx, func() { c.TTY.SetReadDeadline(past) })() // ends keys.read
 	defer c.TTY.SetReadDeadline(past)
-	addressed := s.banner()
+	addressed := s.banner(ctx)
 	if c.Machine != nil && c.Console != "" {
 		wait.Go(func() { s.showLog(ctx) })
 	}
@@ -144,6 +146,7 @@ type session struct {
 	keys    *keys
 	screen  *term.Terminal
 	restore func() // gives the terminal its own modes
+	width   int    // columns
 
 	log sync.Mutex // held by who keeps the log off the screen, and for each line of it
 }
@@ -177,6 +180,7 @@ func (s *session) loop(ctx context.Context) error {
 func (s *session) resize() {
 	control(s.TTY, func(fd int) error {
 		if width, height, err := term.GetSize(fd); err == nil && width > 0 && height > 0 {
+			s.width = width
 			return s.screen.SetSize(width, height)
 		}
 		return nil
@@ -209,11 +213,14 @@ func (s *session) run(ctx context.Context, line string) (err error) {
 	root.SetIn(eof{})
 	root.SetOut(output{s})
 	root.SetErr(s.screen)
-	if err := root.ExecuteContext(ctx); errors.Is(err, context.Canceled) {
+	err = root.ExecuteContext(ctx)
+	switch {
+	case errors.Is(err, context.Canceled):
 		return errors.New("interrupted")
-	} else {
-		return err
+	case errors.Is(err, cli.ErrProbe): // has said so itself
+		return nil
 	}
+	return err
 }
 
 // tree is the command line's, with the shell's own words.

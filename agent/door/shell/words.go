@@ -94,29 +94,30 @@ func (s *session) logs() *cobra.Command {
 }
 
 // banner says who this terminal is and where. It is false if it had no address
-// to tell.
-func (s *session) banner() (addressed bool) {
+// to tell. It is written in one piece: until the log is the shell's, PID 1
+// writes here as well.
+func (s *session) banner(ctx context.Context) (addressed bool) {
 	host, err := os.Hostname()
 	if err != nil {
 		host = err.Error()
 	}
-	fmt.Fprintf(s.screen, "\nnatrix %s on %s", s.Version, host)
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "\nnatrix %s on %s", s.Version, host)
 	if s.Console != "" {
-		fmt.Fprintf(s.screen, ", console %s", s.Console)
+		fmt.Fprintf(&b, ", console %s", s.Console)
 	}
-	fmt.Fprintln(s.screen)
+	fmt.Fprintln(&b)
 	id, _ := sysinfo.Machine{}.Identity() // gaps and all
 	if id.Product != "" {
-		fmt.Fprintf(s.screen, "%s, serial number %s\n", id.Product, cmp.Or(id.Serial, "unknown"))
+		fmt.Fprintf(&b, "%s, serial number %s\n", id.Product, cmp.Or(id.Serial, "unknown"))
 	}
+	if err := s.links(&b); err != nil {
+		fmt.Fprintf(&b, "links: %v\n", err)
+	}
+	fmt.Fprintln(&b, "help lists the commands, Tab completes them, ? says what may follow")
+	s.screen.Write(b.Bytes())
 	links, err := netif.Links()
-	if err != nil {
-		fmt.Fprintf(s.screen, "links: %v\n", err)
-	} else if err := s.links(s.screen); err != nil {
-		fmt.Fprintf(s.screen, "links: %v\n", err)
-	}
-	fmt.Fprintln(s.screen, "help lists the commands, Tab completes them, ? says what may follow")
-	return slices.ContainsFunc(links, hasAddress)
+	return err != nil || slices.ContainsFunc(links, hasAddress)
 }
 
 // showAddress shows the links again as soon as one of them has an address.
@@ -220,12 +221,16 @@ func (s *session) links(out io.Writer) error {
 		if l.Kind == netif.Loopback || l.Terminal() == "" && len(l.Addrs) == 0 {
 			continue // the kernel makes tunnels that nobody asked for
 		}
-		fmt.Fprintf(w, "%s\t%s\tterminal %s\t%s\n", l.Name, state(l), l.Terminal(), strings.Join(addresses(l), " "))
+		addrs := addresses(l)
+		fmt.Fprintf(w, "%s\t%s\t%s\tterminal %s\n", l.Name, state(l), addrs[0], l.Terminal())
+		for _, a := range addrs[1:] {
+			fmt.Fprintf(w, "\t\t%s\n", a)
+		}
 		if g, ok := leases[l.Name]; ok && !g.Server.IsValid() {
-			fmt.Fprintf(w, "\t\tby hand\tgateway %s\n", word(g.Gateway))
+			fmt.Fprintf(w, "\t\tby hand, gateway %s\n", word(g.Gateway))
 		} else if ok {
-			fmt.Fprintf(w, "\t\tlease\tfrom %s, gateway %s, dns %s, %v left\n",
-				word(g.Server), word(g.Gateway), join(g.DNS), time.Until(g.Expires).Round(time.Second))
+			fmt.Fprintf(w, "\t\tleased from %s for %v\n", word(g.Server), time.Until(g.Expires).Round(time.Second))
+			fmt.Fprintf(w, "\t\tgateway %s, dns %s\n", word(g.Gateway), join(g.DNS))
 		}
 	}
 	return w.Flush()
@@ -301,13 +306,16 @@ func state(l netif.Link) string {
 	}
 }
 
+// addresses are those that the link can be reached by from afar.
 func addresses(l netif.Link) []string {
-	if len(l.Addrs) == 0 {
-		return []string{"no address"}
-	}
 	var all []string
 	for _, a := range l.Addrs {
-		all = append(all, a.String())
+		if a.Addr().IsGlobalUnicast() {
+			all = append(all, a.String())
+		}
+	}
+	if len(all) == 0 {
+		return []string{"no address"}
 	}
 	return all
 }
