@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
@@ -38,6 +39,7 @@ type Config struct {
 // the guest out through the host's own sockets.
 type Link struct {
 	MAC     string // as in 52:54:00:12:34:56; empty is QEMU's choice
+	Silent  bool   // nobody is at the other end of the cable
 	Forward []Forward
 }
 
@@ -50,11 +52,12 @@ type Forward struct {
 // a time.
 type Machine struct {
 	*console
-	input  io.WriteCloser
-	kill   context.CancelFunc
-	done   chan struct{} // closed once the emulator and its reader have ended
-	err    error         // why it ended; valid after done
-	stderr *bytes.Buffer // valid after done
+	input   io.WriteCloser
+	monitor *monitor
+	kill    context.CancelFunc
+	done    chan struct{} // closed once the emulator and its reader have ended
+	err     error         // why it ended; valid after done
+	stderr  *bytes.Buffer // valid after done
 }
 
 // Start boots the machine. It ends with Close, when ctx does, or by itself.
@@ -69,11 +72,20 @@ func Start(ctx context.Context, c Config) (*Machine, error) {
 	}
 	ctx, kill := context.WithCancel(ctx)
 	cmd := exec.CommandContext(ctx, path, args...)
-	m := &Machine{console: newConsole(c.Console), kill: kill, done: make(chan struct{}), stderr: new(bytes.Buffer)}
+	monitor, theirs, err := newMonitor()
+	if err != nil {
+		kill()
+		return nil, err
+	}
+	defer theirs.Close()
+	m := &Machine{console: newConsole(c.Console), monitor: monitor, kill: kill, done: make(chan struct{}), stderr: new(bytes.Buffer)}
+	cmd.Args = append(cmd.Args, monitor.args()...)
+	cmd.ExtraFiles = []*os.File{theirs}
 	cmd.Stderr = m.stderr
 	started := make(chan error)
 	go m.run(cmd, started)
 	if err := <-started; err != nil {
+		monitor.conn.Close()
 		kill()
 		return nil, fmt.Errorf("start %s: %w", model.program, err)
 	}
@@ -121,6 +133,9 @@ func (m *Machine) cause() error {
 	}
 }
 
+// Write types keys on the serial console.
+func (m *Machine) Write(keys []byte) (int, error) { return m.input.Write(keys) }
+
 // WriteLine types a line on the serial console.
 func (m *Machine) WriteLine(line string) error {
 	_, err := io.WriteString(m.input, line+"\r")
@@ -145,6 +160,7 @@ func (m *Machine) Wait(ctx context.Context) error {
 func (m *Machine) Close() {
 	m.kill()
 	<-m.done
+	m.monitor.conn.Close()
 }
 
 // command returns the emulator for c.Board and its arguments.
@@ -205,6 +221,9 @@ func (c Config) disk(m model) []string {
 // has a name, and the directory that it is in.
 func (l Link) args(i int, card, pxe string) []string {
 	network := fmt.Sprintf("user,id=n%d,net=10.0.%d.0/24", i, 2+i)
+	if l.Silent {
+		network = fmt.Sprintf("hubport,id=n%d,hubid=%d", i, i)
+	}
 	for _, f := range l.Forward {
 		network += fmt.Sprintf(",hostfwd=tcp:127.0.0.1:%d-:%d", f.HostPort, f.GuestPort)
 	}
