@@ -61,11 +61,12 @@ func makeCert(t *testing.T, c *x509.Certificate, parent *issuer) (*x509.Certific
 	return made, key
 }
 
-// leaf makes a certificate for 127.0.0.1 and www.example.com that is good for so long.
-func (i *issuer) leaf(left time.Duration) tls.Certificate {
+// leaf makes a certificate for 127.0.0.1, www.example.com and more names that is
+// good for so long.
+func (i *issuer) leaf(left time.Duration, more ...string) tls.Certificate {
 	c, key := makeCert(i.t, &x509.Certificate{
 		Subject: pkix.Name{CommonName: "www.example.com", Organization: []string{"Example"}}, NotBefore: time.Now().Add(-100 * 24 * time.Hour), NotAfter: time.Now().Add(left),
-		DNSNames: []string{"www.example.com"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		DNSNames: append([]string{"www.example.com"}, more...), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}, i)
 	return tls.Certificate{Certificate: [][]byte{c.Raw, i.cert.Raw}, PrivateKey: key}

@@ -148,6 +148,17 @@ func checkSum(t *testing.T, r command.Result) {
 	}
 }
 
+// Wherever the two ends are, the server takes what is said of their places.
+func TestHTTPPlaces(t *testing.T) {
+	p := New()
+	for _, at := range []string{"198.51.100.1:80", "127.0.0.1:80", "10.0.0.1:80", "[2001:db8::1]:80", "[fe80::1%eth0]:80", "[::ffff:192.0.2.1]:80"} {
+		remote := netip.MustParseAddrPort(at)
+		r := &HTTPResult{URL: "http://www.example.com/", LastURL: "http://www.example.com/", Status: 200, Proto: "HTTP/1.1", Remote: remote, Local: remote}
+		r.RemoteLocation, r.LocalLocation = p.Locations.Of(remote.Addr()), p.Locations.Of(remote.Addr())
+		judge(t, "http", r)
+	}
+}
+
 func port(s *httptest.Server) string {
 	_, port, _ := net.SplitHostPort(s.Listener.Addr().String())
 	return port
