@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"os"
 	"time"
 
 	"github.com/natrix-os/natrix/agent/command"
@@ -18,6 +19,8 @@ var performanceInfo = command.Info{
 	Name:    "performance",
 	Summary: "How long a web page takes to load, resource by resource",
 	Example: "natrix performance -o text https://www.example.com/\nnatrix performance -b chrome --har page.har https://www.example.com/",
+	Weight:  16,
+	Wire:    performanceWire{},
 }
 
 // PerformanceParams are the parameters of a page load.
@@ -28,7 +31,15 @@ type PerformanceParams struct {
 	Timeout   time.Duration
 	KeepAlive bool // use connections again
 	Insecure  bool // take any certificate
+
+	Snapshot bool // keep a picture of the page in the result; without a browser, its source
+	HAR      bool // keep an HTTP archive in the result
+
+	SnapshotFile, HARFile string // files to write them to; "" is none. No wire can name them.
 }
+
+// maxSnapshot is the bytes of a snapshot that go into the wire document.
+const maxSnapshot = 256 << 10
 
 // DefaultPerformance loads the page without a browser.
 func DefaultPerformance() PerformanceParams {
@@ -43,6 +54,11 @@ func (p *PerformanceParams) Flags(f *command.Flags) {
 	f.Seconds(&p.Timeout, "timeout", "t", "for everything together, in seconds")
 	f.Switch(&p.KeepAlive, "keep-alive", "K", "use connections again")
 	f.Switch(&p.Insecure, "insecure", "k", "take any certificate")
+	f.StringVarP(&p.SnapshotFile, "snapshot", "S", "", "write a picture of the page (JPEG) to `FILE`; with curl, its source")
+	f.StringVar(&p.HARFile, "har", "", "write an HTTP archive to `FILE`")
+	f.Switch(&p.Snapshot, "keep-snapshot", "", "keep the picture or source in the result", "snapshot")
+	f.Switch(&p.HAR, "keep-har", "", "keep the HTTP archive in the result", "har")
+	f.Hide("keep-snapshot", "keep-har")
 }
 
 type browserValue string
@@ -63,6 +79,8 @@ func (v *browserValue) Set(s string) error {
 type PerformanceResult struct {
 	page.Load
 	URL string // as asked for, without a password
+
+	snapshot, har bool // are to be in the wire document
 }
 
 // Performance loads a page and everything it refers to.
@@ -83,12 +101,36 @@ func (p *Prober) Performance(ctx context.Context, destination string, params Per
 	defer cancel()
 	load, err := loaders[params.Browser](ctx, u, page.Options{
 		Network: networkOf(via, servers), Through: via.spec != "" || len(servers) > 0,
-		KeepAlive: params.KeepAlive, Insecure: params.Insecure,
+		KeepAlive: params.KeepAlive, Insecure: params.Insecure, Snapshot: params.Snapshot || params.SnapshotFile != "",
 	})
 	if err != nil {
 		return nil, fmt.Errorf("load %s: %w", shown(u), pageError(ctx, err))
 	}
-	return &PerformanceResult{Load: *load, URL: shown(u)}, nil
+	r := &PerformanceResult{Load: *load, URL: shown(u), snapshot: params.Snapshot, har: params.HAR}
+	if err := r.write(params); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// write puts what is wanted in files there.
+func (r *PerformanceResult) write(params PerformanceParams) error {
+	if params.SnapshotFile != "" && r.Load.Snapshot != nil {
+		if err := os.WriteFile(params.SnapshotFile, r.Load.Snapshot.Data, 0o644); err != nil {
+			return fmt.Errorf("%w: snapshot: %w", command.ErrParameter, err)
+		}
+	}
+	if params.HARFile == "" {
+		return nil
+	}
+	archive, err := r.Load.HAR()
+	if err == nil {
+		err = os.WriteFile(params.HARFile, archive, 0o644)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: HTTP archive: %w", command.ErrParameter, err)
+	}
+	return nil
 }
 
 // loaders are the browsers, and what stands for one.

@@ -1,7 +1,6 @@
 package probe
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -16,14 +15,24 @@ import (
 
 // performanceWire is the data of the wire document.
 type performanceWire struct {
-	Timing    timingWire    `json:"timing"`
-	Resources resourcesWire `json:"resources"`
+	Timing    timingWire              `json:"timing"`
+	Resources map[string]resourceWire `json:"resources"`
 
 	URL     string `json:"url"`
 	LastURL string `json:"last_url"`
 	Browser string `json:"browser"`
 	Skipped int    `json:"skipped_resources,omitempty"`
 	Cut     bool   `json:"timed_out,omitempty"`
+
+	Snapshot *snapshotWire   `json:"snapshot,omitempty"`
+	HAR      json.RawMessage `json:"har,omitempty"`
+}
+
+// snapshotWire is a picture, or source; one that is too large is not sent.
+type snapshotWire struct {
+	Type string `json:"type"`
+	Size int    `json:"size"` // bytes
+	Data []byte `json:"data,omitempty"`
 }
 
 // performanceShape is what performanceWire is written as: resources are an
@@ -58,12 +67,11 @@ type timingWire struct {
 	LoadStart          float64 `json:"loadEventStart"`
 	LoadEnd            float64 `json:"loadEventEnd"`
 
-	Protocol               string  `json:"nextHopProtocol,omitempty"`
-	EncodedSize            int64   `json:"encodedBodySize"`
-	DecodedSize            int64   `json:"decodedBodySize"`
-	FirstPaint             float64 `json:"firstPaint,omitempty"`
-	FirstContentfulPaint   float64 `json:"firstContentfulPaint,omitempty"`
-	LargestContentfulPaint float64 `json:"largestContentfulPaint,omitempty"`
+	Protocol             string  `json:"nextHopProtocol,omitempty"`
+	EncodedSize          int64   `json:"encodedBodySize"`
+	DecodedSize          int64   `json:"decodedBodySize"`
+	FirstPaint           float64 `json:"firstPaint,omitempty"`
+	FirstContentfulPaint float64 `json:"firstContentfulPaint,omitempty"`
 }
 
 // resourceWire is PerformanceResourceTiming: milliseconds since navigationStart,
@@ -93,35 +101,21 @@ type resourceWire struct {
 	Err      string  `json:"error,omitempty"`
 }
 
-// resourcesWire is an object of resources by URL, in the order in which they
-// were asked for. What was fetched again has the number of times after its URL.
-type resourcesWire []page.Resource
-
-// MarshalJSON writes the object.
-func (w resourcesWire) MarshalJSON() ([]byte, error) {
-	var b bytes.Buffer
-	times := make(map[string]int)
-	for i, r := range w {
+// resourcesWireOf is resources by URL. One that was fetched again has the number
+// of times after its URL.
+func resourcesWireOf(resources []page.Resource) map[string]resourceWire {
+	all := make(map[string]resourceWire)
+	for _, r := range resources {
 		key := r.URL
-		if times[r.URL]++; times[r.URL] > 1 {
-			key += " (" + strconv.Itoa(times[r.URL]) + ")"
+		for times := 2; ; times++ {
+			if _, taken := all[key]; !taken {
+				break
+			}
+			key = r.URL + " (" + strconv.Itoa(times) + ")"
 		}
-		name, err := json.Marshal(key)
-		if err != nil {
-			return nil, err
-		}
-		value, err := json.Marshal(resourceWireOf(r))
-		if err != nil {
-			return nil, err
-		}
-		if i > 0 {
-			b.WriteByte(',')
-		}
-		b.Write(name)
-		b.WriteByte(':')
-		b.Write(value)
+		all[key] = resourceWireOf(r)
 	}
-	return []byte("{" + b.String() + "}"), nil
+	return all
 }
 
 func resourceWireOf(r page.Resource) resourceWire {
@@ -146,8 +140,13 @@ func (r *PerformanceResult) MarshalJSON() ([]byte, error) {
 		return math.Round((begin+ms(d))*1000) / 1000
 	}
 	d := r.Document
+	snapshot, archive, err := r.attached()
+	if err != nil {
+		return nil, err
+	}
 	return json.Marshal(performanceWire{
-		URL: r.URL, LastURL: d.URL, Browser: r.Agent, Skipped: r.Skipped, Cut: r.Cut, Resources: r.Resources,
+		Snapshot: snapshot, HAR: archive,
+		URL: r.URL, LastURL: d.URL, Browser: r.Agent, Skipped: r.Skipped, Cut: r.Cut, Resources: resourcesWireOf(r.Resources),
 		Timing: timingWire{
 			StatusCode: d.Status, ResourceSize: d.TransferSize, NavigationStart: begin,
 			RedirectStart: redirected(d, begin), RedirectEnd: at(d.RedirectEnd), FetchStart: begin + ms(d.Fetch),
@@ -161,6 +160,20 @@ func (r *PerformanceResult) MarshalJSON() ([]byte, error) {
 			FirstPaint: at(r.FirstPaint), FirstContentfulPaint: at(r.FirstContentfulPaint),
 		},
 	})
+}
+
+// attached is what was to be kept in the result.
+func (r *PerformanceResult) attached() (snapshot *snapshotWire, archive []byte, err error) {
+	if s := r.Load.Snapshot; s != nil && r.snapshot {
+		snapshot = &snapshotWire{Type: s.Type, Size: len(s.Data)}
+		if len(s.Data) <= maxSnapshot {
+			snapshot.Data = s.Data
+		}
+	}
+	if r.har {
+		archive, err = r.Load.HAR()
+	}
+	return snapshot, archive, err
 }
 
 // redirected is when the first redirect began: often at the very beginning,

@@ -10,6 +10,11 @@ import (
 	"github.com/tdewolff/parse/v2/css"
 )
 
+const (
+	maxRef   = 4 << 10 // bytes of a URL in a style sheet
+	maxRules = 4000    // of a style sheet, and of a page, that refer to something
+)
+
 // styles is what a style sheet refers to.
 type styles struct {
 	imports []*url.URL
@@ -67,7 +72,7 @@ func parseInline(declarations []byte, base *url.URL) styles {
 
 func parseCSS(text []byte, base *url.URL, inline bool) styles {
 	p := css.NewParser(parse.NewInputBytes(text), inline)
-	c := cascade{base: base}
+	c := cascade{base: base, urls: make(map[string]*url.URL)}
 	if inline {
 		c.rule.selectors = [][]string{nil}
 	}
@@ -85,6 +90,7 @@ func parseCSS(text []byte, base *url.URL, inline bool) styles {
 type cascade struct {
 	styles
 	base    *url.URL
+	urls    map[string]*url.URL // by how they are written: sheets repeat themselves
 	rule    rule
 	face    *face    // that is being defined
 	at      []string // rules with blocks that are open
@@ -133,7 +139,7 @@ func (c *cascade) close() {
 
 // end closes a rule, and keeps it if it refers to anything.
 func (c *cascade) end() {
-	if len(c.rule.images)+len(c.rule.families) > 0 && len(c.rule.selectors) > 0 {
+	if len(c.rule.images)+len(c.rule.families) > 0 && len(c.rule.selectors) > 0 && len(c.rules) < maxRules {
 		c.rules = append(c.rules, c.rule)
 	}
 	c.rule = rule{}
@@ -273,10 +279,22 @@ func (c *cascade) declaration(name string, values []css.Token) {
 			continue
 		}
 		ref, _ := locator(v)
-		if u := fetchable(c.base, ref); ref != "" && ref[0] != '#' && u != nil {
+		if u := c.fetchable(ref); ref != "" && ref[0] != '#' && u != nil {
 			c.rule.images = append(c.rule.images, u)
 		}
 	}
+}
+
+func (c *cascade) fetchable(ref string) *url.URL {
+	if len(ref) > maxRef {
+		return nil // data, or nothing that a server would take
+	}
+	u, known := c.urls[ref]
+	if !known {
+		u = fetchable(c.base, ref)
+		c.urls[ref] = u
+	}
+	return u
 }
 
 // families are the names in a font's declaration. Sizes and weights in a

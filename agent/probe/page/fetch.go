@@ -21,11 +21,13 @@ import (
 )
 
 const (
-	perHost      = 6                // connections to a host, as browsers have them for HTTP/1.1
-	maxRedirects = 20               // of one resource, as in the Fetch standard
-	maxBytes     = 64 << 20         // of all bodies of a page together
-	dialTimeout  = 30 * time.Second // for name, connection and TLS
-	userAgent    = "Mozilla/5.0 (compatible; natrix)"
+	perHost       = 6         // connections to a host, as browsers have them for HTTP/1.1
+	maxRedirects  = 20        // of one resource, as in the Fetch standard
+	perStream     = 256 << 10 // bytes of a body that HTTP/2 has under way, as one can be read slowly
+	perConnection = 2 << 20
+	maxBytes      = 64 << 20         // of all bodies of a page together
+	dialTimeout   = 30 * time.Second // for name, connection and TLS
+	userAgent     = "Mozilla/5.0 (compatible; natrix)"
 )
 
 // errRoom is why a body is not read to its end.
@@ -52,6 +54,7 @@ func newClient(ctx context.Context, o Options) *client {
 		MaxConnsPerHost:     perHost,
 		MaxIdleConnsPerHost: perHost,
 		Protocols:           new(http.Protocols),
+		HTTP2:               &http.HTTP2Config{MaxReceiveBufferPerConnection: perConnection, MaxReceiveBufferPerStream: perStream},
 	}
 	transport.Protocols.SetHTTP1(true)
 	transport.Protocols.SetHTTP2(true)

@@ -14,9 +14,10 @@ import (
 
 const (
 	maxFetches    = 500     // resources of a page
+	maxSource     = 1 << 20 // bytes kept of a document
 	maxSheet      = 4 << 20 // bytes read of a style sheet; what comes after is not looked at
 	maxFrames     = 3       // documents within documents
-	atOnceH2      = 100     // requests under way on a connection that can have many
+	atOnceH2      = 64      // requests under way on a connection that can have many
 	atOnceBlocked = 2       // requests under way beyond which those that can wait do, while the head is blocked
 )
 
@@ -61,6 +62,7 @@ type loader struct {
 	begin   time.Time
 	events  chan func()
 	workers sync.WaitGroup
+	parsing sync.Mutex
 
 	top     *fetch
 	page    *url.URL // where the document is; nil until it answers
@@ -89,6 +91,15 @@ type fetch struct {
 	begun   bool
 	done    bool
 	err     error
+	source  *source // of the document, if it is to be kept
+}
+
+// source keeps the beginning of what is written to it.
+type source struct{ kept []byte }
+
+func (s *source) Write(b []byte) (int, error) {
+	s.kept = append(s.kept, b[:min(len(b), maxSource-len(s.kept))]...)
+	return len(b), nil
 }
 
 // run goes on until everything has been fetched. Fetches end with the context.
@@ -214,7 +225,9 @@ func (l *loader) look(f *fetch, r *http.Response, body io.Reader) error {
 		if err != nil {
 			return err
 		}
+		l.parsing.Lock() // one after the other: what a parser makes of a sheet is larger than it
 		found := parseStyles(text, base)
+		l.parsing.Unlock()
 		l.do(func() { l.styles(found, base, f.depth) })
 	}
 	return nil
@@ -235,6 +248,10 @@ func (l *loader) document(f *fetch, base *url.URL, body io.Reader) error {
 				l.child(r, base, f.depth, inner)
 			}
 		})
+	}
+	if l.Snapshot && !inner {
+		f.source = new(source)
+		body = io.TeeReader(body, f.source)
 	}
 	s := &scanner{
 		base:   base,
@@ -290,8 +307,8 @@ func (l *loader) styles(found styles, referer *url.URL, depth int) {
 	for _, u := range found.imports {
 		l.child(reference{url: u, initiator: "css", kind: sheet, priority: high, blocks: true, head: true}, referer, depth, false)
 	}
-	l.rules = append(l.rules, found.rules...)
-	l.faces = append(l.faces, found.faces...)
+	l.rules = append(l.rules, found.rules[:min(len(found.rules), maxRules-len(l.rules))]...)
+	l.faces = append(l.faces, found.faces[:min(len(found.faces), maxRules-len(l.faces))]...)
 }
 
 // style asks for the images and fonts of the rules that apply, once the page
@@ -357,6 +374,9 @@ func (l *loader) result(ctx context.Context) *Load {
 		if f.begun {
 			r.Resources = append(r.Resources, f.resource(l.begin, f.initiator, f.reference.url, f.err))
 		}
+	}
+	if l.top.source != nil {
+		r.Snapshot = &Snapshot{Type: "text/html", Data: l.top.source.kept}
 	}
 	r.DOM.Loading = r.Document.ResponseStart
 	if r.Cut {
