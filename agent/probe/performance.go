@@ -15,7 +15,6 @@ import (
 )
 
 var performanceInfo = command.Info{
-	Wire:    performanceShape{},
 	Name:    "performance",
 	Summary: "How long a web page takes to load, resource by resource",
 	Example: "natrix performance -o text https://www.example.com/\nnatrix performance -b chrome --har page.har https://www.example.com/",
@@ -36,6 +35,7 @@ type PerformanceParams struct {
 	HAR      bool // keep an HTTP archive in the result
 
 	SnapshotFile, HARFile string // files to write them to; "" is none. No wire can name them.
+	Capture               string // file for the page's packets; "" for none
 }
 
 // maxSnapshot is the bytes of a snapshot that go into the wire document.
@@ -58,6 +58,7 @@ func (p *PerformanceParams) Flags(f *command.Flags) {
 	f.StringVar(&p.HARFile, "har", "", "write an HTTP archive to `FILE`")
 	f.Switch(&p.Snapshot, "keep-snapshot", "", "keep the picture or source in the result", "snapshot")
 	f.Switch(&p.HAR, "keep-har", "", "keep the HTTP archive in the result", "har")
+	captureFlag(f, &p.Capture)
 	f.Hide("keep-snapshot", "keep-har")
 }
 
@@ -77,6 +78,7 @@ func (v *browserValue) Set(s string) error {
 
 // PerformanceResult is a page load.
 type PerformanceResult struct {
+	Captured
 	page.Load
 	URL string // as asked for, without a password
 
@@ -85,6 +87,12 @@ type PerformanceResult struct {
 
 // Performance loads a page and everything it refers to.
 func (p *Prober) Performance(ctx context.Context, destination string, params PerformanceParams) (*PerformanceResult, error) {
+	if params.Capture != "" {
+		return captured(ctx, p, params.Capture, func(ctx context.Context, p *Prober) (*PerformanceResult, error) {
+			params.Capture = ""
+			return p.Performance(ctx, destination, params)
+		})
+	}
 	u, err := webURL(destination)
 	if err != nil {
 		return nil, err
@@ -100,7 +108,7 @@ func (p *Prober) Performance(ctx context.Context, destination string, params Per
 	ctx, cancel := context.WithTimeout(ctx, params.Timeout)
 	defer cancel()
 	load, err := loaders[params.Browser](ctx, u, page.Options{
-		Network: networkOf(via, servers), Through: via.spec != "" || len(servers) > 0,
+		Network: networkOf(via, servers), Through: via.spec != "" || len(servers) > 0 || via.capture != nil,
 		KeepAlive: params.KeepAlive, Insecure: params.Insecure, Snapshot: params.Snapshot || params.SnapshotFile != "",
 	})
 	if err != nil {

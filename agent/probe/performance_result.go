@@ -26,6 +26,7 @@ type performanceWire struct {
 
 	Snapshot *snapshotWire   `json:"snapshot,omitempty"`
 	HAR      json.RawMessage `json:"har,omitempty"`
+	Captured
 }
 
 // snapshotWire is a picture, or source; one that is too large is not sent.
@@ -33,13 +34,6 @@ type snapshotWire struct {
 	Type string `json:"type"`
 	Size int    `json:"size"` // bytes
 	Data []byte `json:"data,omitempty"`
-}
-
-// performanceShape is what performanceWire is written as: resources are an
-// object by URL.
-type performanceShape struct {
-	performanceWire
-	Resources map[string]resourceWire `json:"resources"`
 }
 
 // timingWire is PerformanceTiming: milliseconds since the epoch, 0 for what did
@@ -145,7 +139,7 @@ func (r *PerformanceResult) MarshalJSON() ([]byte, error) {
 		return nil, err
 	}
 	return json.Marshal(performanceWire{
-		Snapshot: snapshot, HAR: archive,
+		Snapshot: snapshot, HAR: archive, Captured: r.Captured,
 		URL: r.URL, LastURL: d.URL, Browser: r.Agent, Skipped: r.Skipped, Cut: r.Cut, Resources: resourcesWireOf(r.Resources),
 		Timing: timingWire{
 			StatusCode: d.Status, ResourceSize: d.TransferSize, NavigationStart: begin,
@@ -224,6 +218,7 @@ func (r *PerformanceResult) WriteText(w io.Writer) {
 	if r.Cut {
 		fmt.Fprintln(w, "time was up before everything had arrived")
 	}
+	r.writeText(w)
 }
 
 func tlsTime(r page.Resource) time.Duration {
