@@ -127,13 +127,18 @@ func resourceWireOf(r page.Resource) resourceWire {
 // MarshalJSON writes the data of the wire document.
 func (r *PerformanceResult) MarshalJSON() ([]byte, error) {
 	begin := float64(r.Begin.UnixMicro()) / 1000
+	always := func(d time.Duration) float64 { return math.Round((begin+ms(d))*1000) / 1000 }
 	at := func(d time.Duration) float64 {
 		if d <= 0 {
 			return 0
 		}
-		return math.Round((begin+ms(d))*1000) / 1000
+		return always(d)
 	}
 	d := r.Document
+	redirected := 0.0 // often at the very beginning: only the end tells that from there having been none
+	if d.RedirectEnd > 0 {
+		redirected = always(d.RedirectStart)
+	}
 	snapshot, archive, err := r.attached()
 	if err != nil {
 		return nil, err
@@ -142,8 +147,8 @@ func (r *PerformanceResult) MarshalJSON() ([]byte, error) {
 		Snapshot: snapshot, HAR: archive, Captured: r.Captured,
 		URL: r.URL, LastURL: d.URL, Browser: r.Agent, Skipped: r.Skipped, Cut: r.Cut, Resources: resourcesWireOf(r.Resources),
 		Timing: timingWire{
-			StatusCode: d.Status, ResourceSize: d.TransferSize, NavigationStart: begin,
-			RedirectStart: redirected(d, begin), RedirectEnd: at(d.RedirectEnd), FetchStart: begin + ms(d.Fetch),
+			StatusCode: d.Status, ResourceSize: d.TransferSize, NavigationStart: always(0), RedirectStart: redirected,
+			RedirectEnd: at(d.RedirectEnd), FetchStart: always(d.Fetch),
 			LookupStart: at(d.LookupStart), LookupEnd: at(d.LookupEnd),
 			ConnectStart: at(d.ConnectStart), SecureStart: at(d.SecureStart), ConnectEnd: at(d.ConnectEnd),
 			RequestStart: at(d.RequestStart), ResponseStart: at(d.ResponseStart), ResponseEnd: at(d.ResponseEnd),
@@ -168,15 +173,6 @@ func (r *PerformanceResult) attached() (snapshot *snapshotWire, archive []byte, 
 		archive, err = r.Load.HAR()
 	}
 	return snapshot, archive, err
-}
-
-// redirected is when the first redirect began: often at the very beginning,
-// which only the end tells from there having been none.
-func redirected(d page.Resource, begin float64) float64 {
-	if d.RedirectEnd == 0 {
-		return 0
-	}
-	return begin + ms(d.RedirectStart)
 }
 
 // bars is the width of the waterfall.
