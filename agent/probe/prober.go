@@ -1,4 +1,5 @@
-// Package probe measures networks: ping, traceroute, mtr, dns and http. Each
+// Package probe measures networks: ping, traceroute, mtr, dns, http and whole
+// pages. Each
 // probe is a method of Prober with typed parameters and a typed result, and a
 // command that doors can run.
 //
