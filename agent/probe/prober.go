@@ -1,7 +1,6 @@
 // Package probe measures networks: ping, traceroute, mtr, dns, http and whole
-// pages. Each
-// probe is a method of Prober with typed parameters and a typed result, and a
-// command that doors can run.
+// pages. Each probe is a method of Prober with typed parameters and a typed
+// result, and a command that doors can run.
 //
 //	p := probe.New()
 //	defer p.Close()
