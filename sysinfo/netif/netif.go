@@ -21,7 +21,10 @@ import (
 const dumps = 5
 
 // Links returns every link, the loopback included, sorted by index.
-func Links() ([]Link, error) {
+func Links() ([]Link, error) { return undisturbed(list) }
+
+// undisturbed takes a list until no change comes in between.
+func undisturbed(list func() ([]Link, error)) ([]Link, error) {
 	for range dumps - 1 {
 		links, err := list()
 		if !errors.Is(err, netlink.ErrDumpInterrupted) {
@@ -32,16 +35,8 @@ func Links() ([]Link, error) {
 }
 
 func list() ([]Link, error) {
-	devices, err := netlink.LinkList()
+	links, err := listOf(newLink)
 	if err != nil {
-		return nil, fmt.Errorf("list links: %w", err)
-	}
-	links := make([]Link, len(devices))
-	for i, d := range devices {
-		links[i] = newLink(d)
-	}
-	slices.SortFunc(links, func(a, b Link) int { return a.Index - b.Index })
-	if err := addAddrs(links); err != nil {
 		return nil, err
 	}
 	if err := addDefaults(links); err != nil {
@@ -49,6 +44,26 @@ func list() ([]Link, error) {
 	}
 	addSignals(links)
 	return links, nil
+}
+
+// outline is what it takes to find a link, without what has to be asked of
+// drivers: every probe begins with it.
+func outline() ([]Link, error) {
+	return listOf(func(d netlink.Link) Link { return Link{Name: d.Attrs().Name, Index: d.Attrs().Index} })
+}
+
+// listOf lists the links, as link makes them, with their addresses.
+func listOf(link func(netlink.Link) Link) ([]Link, error) {
+	devices, err := netlink.LinkList()
+	if err != nil {
+		return nil, fmt.Errorf("list links: %w", err)
+	}
+	links := make([]Link, len(devices))
+	for i, d := range devices {
+		links[i] = link(d)
+	}
+	slices.SortFunc(links, func(a, b Link) int { return a.Index - b.Index })
+	return links, addAddrs(links)
 }
 
 // ByName returns the link of that name. The error names the links there are.
@@ -62,10 +77,11 @@ func ByName(name string) (Link, error) {
 
 // Find returns the link that spec names: either by its name or by one of its
 // addresses. In the second form that address comes back as the source address
-// to send from; in the first it is the zero Addr. The error names the links
-// there are.
+// to send from; in the first it is the zero Addr. Of the link there are name,
+// index and addresses; [ByName] tells more and takes longer. The error names
+// the links there are.
 func Find(spec string) (Link, netip.Addr, error) {
-	links, err := Links()
+	links, err := undisturbed(outline)
 	if err != nil {
 		return Link{}, netip.Addr{}, err
 	}
