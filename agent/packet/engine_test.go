@@ -713,3 +713,30 @@ func TestNetnsTimeout(t *testing.T) {
 		}
 	}
 }
+
+// A wall clock that is set while a packet is in flight does not change its RTT.
+// The clock of this machine is not for tests to set, so what the engine noted of
+// it at departure is, which is all that it compares later readings with.
+func TestNetnsClockStep(t *testing.T) {
+	const delay = 50 * time.Millisecond
+	h1, h2 := nettest.Line(t, nettest.Router{Delay: delay})
+	e := open(t, h1, Options{})
+	for _, step := range []time.Duration{0, time.Hour, -time.Hour, 10 * time.Millisecond, -10 * time.Millisecond} {
+		s := e.NewStream(1)
+		s.Submit([]Request{{Dst: h2.Addr4}})
+		e.mu.Lock()
+		s.newest.offset.ns -= int64(step)
+		e.mu.Unlock()
+		var got [1]Result
+		if n, err := s.Wait(t.Context(), got[:]); n != 1 || err != nil {
+			t.Fatalf("step of %s: got %d results, %v", step, n, err)
+		}
+		want := Monotonic
+		if step == 0 {
+			want = Kernel
+		}
+		if r := got[0].Reply; r.Kind != EchoReply || r.Clock != want || r.RTT < 2*delay || r.RTT > time.Minute {
+			t.Errorf("step of %s: got %+v, want by the %s clock, at least %s", step, r, want, 2*delay)
+		}
+	}
+}

@@ -21,20 +21,24 @@ func (e *Engine) receive() {
 			return
 		}
 		e.awaitSender()
+		found := 0
 		for _, i := range ready {
 			if e.plain != nil {
 				e.receivePlain(i)
 			} else {
-				e.read(e.receivers[i])
+				found += e.read(e.receivers[i])
 			}
 		}
-		e.listen()
+		if found > 0 { // there may be duplicates
+			e.poller.listen()
+		} else {
+			e.listen()
+		}
 	}
 }
 
-// listen has receive woken by the next answer, if there is one to come. It is
-// not to be woken by late and duplicate ones as long as it is busy with others:
-// they are found with these, or by linger.
+// listen has receive woken by the next answer, if there is one to come. Late
+// and duplicate ones, where senders find all others, are left to linger.
 func (e *Engine) listen() {
 	e.mu.Lock()
 	expecting := e.table.aloft > 0
