@@ -8,17 +8,16 @@ import (
 	"time"
 )
 
-// pinged is the data of a ping.
+// pinged is the data of a ping. Times are in milliseconds.
 type pinged struct {
-	Addr          string   `json:"destination_ip"`
-	Send          int      `json:"packet_send"`
-	Receive       int      `json:"packet_receive"`
-	Loss          int      `json:"packet_loss"`
-	Size          int      `json:"packet_size"`
-	Min, Avg, Max *float64 // ms
-	MinTime       *float64 `json:"min_time"`
-	AvgTime       *float64 `json:"avg_time"`
-	MaxTime       *float64 `json:"max_time"`
+	Addr    string   `json:"destination_ip"`
+	Send    int      `json:"packet_send"`
+	Receive int      `json:"packet_receive"`
+	Loss    int      `json:"packet_loss"`
+	Size    int      `json:"packet_size"`
+	Min     *float64 `json:"min_time"`
+	Avg     *float64 `json:"avg_time"`
+	Max     *float64 `json:"max_time"`
 }
 
 // Total loss gives status 0, packet_loss = packet_send, and -1 for the times.
@@ -30,7 +29,7 @@ func (l *lab) check08(t *testing.T) {
 		if p.Send != 2 || p.Loss != 2 || p.Receive != 0 {
 			t.Errorf("%s: got %d of %d lost, want 2 of 2", destination, p.Loss, p.Send)
 		}
-		for _, time := range []*float64{p.MinTime, p.AvgTime, p.MaxTime} {
+		for _, time := range []*float64{p.Min, p.Avg, p.Max} {
 			if time == nil || *time != -1 {
 				t.Errorf("%s: got %v for a time, want -1", destination, time)
 			}
@@ -54,8 +53,10 @@ func (l *lab) check09(t *testing.T) {
 func (l *lab) check10(t *testing.T) {
 	s := l.running(t)
 	var p pinged
-	s.ask("ping", "far.site.test", map[string]any{"count": 2, "timeout": 1, "packet_size": 55}).into(t, &p)
-	if p.Loss != 0 || p.MinTime == nil || *p.MinTime < 200 {
+	for try := 0; try == 0 || try < 5 && p.Loss > 0; try++ { // a machine that is busy enough loses some
+		s.ask("ping", "far.site.test", map[string]any{"count": 2, "timeout": 1, "packet_size": 55}).into(t, &p)
+	}
+	if p.Loss != 0 || p.Min == nil || *p.Min < 200 {
 		t.Errorf("got %+v, want no loss in 200 ms", p)
 	}
 }
@@ -67,7 +68,7 @@ func (l *lab) check17(t *testing.T) {
 	for _, name := range []string{"timeout", "dns_timeout"} {
 		begin := time.Now()
 		s.ask("dns", name+".silent.test", map[string]any{"dns_server": anycast.String(), name: 1}).failsWith(t, 102)
-		if took := time.Since(begin); took < 900*time.Millisecond || took > 6*time.Second {
+		if took := time.Since(begin); took < 900*time.Millisecond || took > 9*time.Second {
 			t.Errorf("%s of a second took %v", name, took)
 		}
 	}
