@@ -10,7 +10,7 @@ export CGO_ENABLED = 0
 GOFLAGS_BUILD = -trimpath -buildvcs=false -ldflags='-s -w -buildid=' $(if $(EMBED),-tags $(EMBED))
 MAIN = ./agent/cmd/natrix
 
-.PHONY: build image fetch lock location demo vet check test fuzz bench man clean
+.PHONY: build image fetch lock location demo vet check test fuzz chaos bench man clean
 
 build: $(if $(EMBED),embed-$(EMBED)) ## build/natrix for this machine, and natrix-{amd64,arm,arm64} for the boards; EMBED=location puts the location data into them, 11 MB
 	go build $(GOFLAGS_BUILD) -o build/natrix $(MAIN)
@@ -56,6 +56,9 @@ test: packages-test location vet ## everything: unit tests, namespaces, a real b
 fuzz: ## every fuzz target for FUZZTIME
 	image/fuzz.sh $(or $(FUZZTIME),1m)
 
+chaos: packages-chaos ## kill the agent, the broker and the connection for ten minutes, and account for every command
+	NATRIX_MUST=net,rabbitmq go test -count=1 -timeout 20m -run Chaos -v ./agent/chaos -chaos 10m
+
 bench: packages-bench
 	go test -run '^$$' -bench . -p 1 ./agent/packet ./agent/door/mtr ./agent/contract
 
@@ -69,6 +72,7 @@ clean:
 packages-demo: PACKAGES = rabbitmq-server qemu-system-x86
 packages-test: PACKAGES = rabbitmq-server qemu-system-x86 qemu-system-arm mtr-tiny fping curl iproute2 systemd chromium firefox-esr gcc libc6-dev tcpdump ovmf dosfstools mtools
 packages-location: PACKAGES = $(if $(shell command -v npm),,npm)
+packages-chaos: PACKAGES = rabbitmq-server iproute2
 packages-bench: PACKAGES = rabbitmq-server mtr-tiny fping iproute2
 packages-%:
 	@image/packages.sh $(PACKAGES)
