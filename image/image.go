@@ -154,8 +154,10 @@ func Build(ctx context.Context, b Board, o Options, out string) (Sizes, error) {
 	if b.Files == nil {
 		return sizes, nil
 	}
-	sizes.Medium, err = buildMedium(ctx, b, o, made, out)
-	return sizes, err
+	if sizes.Medium, err = buildMedium(ctx, b, o, made, out); err != nil || b.Loader == nil {
+		return sizes, err
+	}
+	return sizes, buildNet(ctx, b, o, made, out)
 }
 
 // buildInitramfs returns the initramfs without a configuration.
