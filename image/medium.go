@@ -155,5 +155,6 @@ func gzipped(content []byte) ([]byte, error) {
 	if _, err := z.Write(content); err != nil {
 		return nil, err
 	}
-	return out.Bytes(), z.Close()
+	err = z.Close()
+	return out.Bytes(), err
 }

@@ -29,6 +29,9 @@ func Network(ctx context.Context, settings config.Appliance, log *slog.Logger) e
 	var wait sync.WaitGroup
 	defer wait.Wait()
 	wait.Go(func() { c.run(ctx, offers) })
+	configs := make(chan string, 1)
+	restart := func() error { return Client{Path: Socket}.Restart(ctx, "agent") }
+	wait.Go(func() { provision(ctx, configs, NetworkConfig, restart, log) })
 
 	var first sync.Once
 	return lease.Run(ctx, lease.Config{
@@ -39,7 +42,10 @@ func Network(ctx context.Context, settings config.Appliance, log *slog.Logger) e
 		Fixed:  fixed(settings.Address),
 		Changed: func(l lease.Lease) {
 			first.Do(func() { logPhase(log, "network", sinceBoot(), "link", l.Link, "addr", l.Addr.Addr()) })
-			offer(offers, l.NTP)
+			offer(offers, addressWords(l.NTP))
+			if l.Config != "" {
+				offer(configs, l.Config)
+			}
 		},
 	}, log)
 }
@@ -58,11 +64,10 @@ func fixed(all []config.Address) []lease.Lease {
 }
 
 // offer replaces what has not been taken yet.
-func offer(offers chan []string, servers []netip.Addr) {
-	names := addressWords(servers)
+func offer[T any](offers chan T, latest T) {
 	for {
 		select {
-		case offers <- names:
+		case offers <- latest:
 			return
 		case <-offers:
 		}

@@ -45,14 +45,14 @@ func settings() (config.Appliance, error) {
 }
 
 // applianceConfig is the configuration of an appliance. Whoever is nearer to
-// the machine wins: the image, the file that somebody put on the medium, the
-// kernel command line, what was set on the console. None needs to be there.
+// the machine wins: the network, the image, the file that somebody put on the
+// medium, the kernel command line, what was set on the console. None needs to be there.
 func applianceConfig() (config.Config, error) {
 	return config.LoadLayers(settingFiles(), kernel, config.Session)
 }
 
 func settingFiles() []string {
-	return []string{config.File, filepath.Join(appliance.BootDir, medium.ConfigFile)}
+	return []string{appliance.NetworkConfig, config.File, filepath.Join(appliance.BootDir, medium.ConfigFile)}
 }
 
 // networkCommand is the process that PID 1 keeps for the network.
