@@ -122,6 +122,7 @@ func TestCaptureOfSockets(t *testing.T) {
 		{"dns", "www.example.com", map[string]string{"dns_server": names}, []string{"UDP", "www.example.com"}},
 		{"dns", "www.example.com", map[string]string{"dns_server": "tcp://" + names}, []string{"Flags [S]", "www.example.com", "Flags [F."}},
 		{"http", "http://www.example.com:" + port, map[string]string{"dns_servers": names}, []string{"UDP", "Flags [S]", "GET / HTTP/1.1", "HTTP/1.1 404 Not Found"}},
+		{"performance", web.URL, nil, []string{"Flags [S]", "GET / HTTP/1.1"}},
 		{"http", "http://127.0.0.1:1", nil, []string{"Flags [S]", "Flags [R"}},
 	} {
 		file := filepath.Join(t.TempDir(), "packets.pcapng")
@@ -153,6 +154,21 @@ func TestCaptureOfSockets(t *testing.T) {
 		if result.Err != nil && !strings.Contains(result.Err.Error(), "packets captured in "+file) {
 			t.Errorf("the error does not tell of the file: %v", result.Err)
 		}
+	}
+}
+
+func TestCaptureForAServer(t *testing.T) {
+	nettest.Need(t)
+	p := New()
+	defer p.Close()
+	p.Captures = t.TempDir()
+	r, body := run(t, p, "ping", "127.0.0.1", map[string]string{"count": "1", "capture_packets": "true"})
+	if r.Err != nil {
+		t.Fatal(r.Err)
+	}
+	file := r.Data.(*PingResult).Capture.File
+	if lines := tcpdump(t, file); len(lines) != 2 || filepath.Dir(file) != p.Captures || !strings.Contains(body, `"capture":{"file":"`+file+`","packets":2,`) {
+		t.Errorf("got %s, and in %s\n%s", body, file, strings.Join(lines, "\n"))
 	}
 }
 
@@ -221,7 +237,7 @@ func TestRemoteCapturesAreBounded(t *testing.T) {
 
 func TestCaptureOverAWireIsRefused(t *testing.T) {
 	set := command.NewSet(New().Commands()...)
-	for _, name := range []string{"ping", "traceroute", "mtr", "dns", "http"} {
+	for _, name := range []string{"ping", "traceroute", "mtr", "dns", "http", "performance"} {
 		file := filepath.Join(t.TempDir(), "packets.pcapng")
 		execute := func(value string) error {
 			params := map[string]string{"capture_packets": value}

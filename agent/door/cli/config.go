@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"runtime/debug"
+	"strings"
 
 	"github.com/natrix-os/natrix/agent/config"
 	"github.com/spf13/cobra"
@@ -36,6 +37,10 @@ func Config() *cobra.Command {
 			}
 			fmt.Fprintf(w, "limits     %s\n", limits(c.Limits))
 			fmt.Fprintf(w, "log        %s\n", destinations(c.Log))
+			fmt.Fprintf(w, "locations  from %s\n", strings.Join(c.Location.Data, ", "))
+			if c.Capture.Directory != "" {
+				fmt.Fprintf(w, "captures   of the server's commands in %s\n", c.Capture.Directory)
+			}
 			fmt.Fprintf(w, "internet   %q\ncorporate  %q\nintranet   %q\n", c.Network.Internet, c.Network.Corporate, c.Network.Intranet)
 			return nil
 		},
