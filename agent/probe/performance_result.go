@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
@@ -187,7 +188,7 @@ func (r *PerformanceResult) WriteText(w io.Writer) {
 	for _, one := range all {
 		bytes += one.TransferSize
 		end = max(end, one.ResponseEnd)
-		if one.Err != "" {
+		if one.Err != "" || one.Status >= http.StatusBadRequest {
 			failed++
 		}
 	}
