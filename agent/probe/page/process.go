@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -17,6 +18,7 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+	"kernel.org/pub/linux/libs/security/libcap/cap"
 )
 
 // Users that nobody has: the range that systemd gives to services for as long
@@ -132,6 +134,10 @@ func (p *process) settle() (err error) {
 		p.dir, err = os.MkdirTemp("", "natrix-browser-")
 		return err
 	}
+	if !privileged() {
+		return errors.New("root without the capabilities to run it as another user (CHOWN, KILL, SETGID, SETUID): " +
+			"an agent gives them up unless [COMMON] sandbox is off")
+	}
 	for range 16 {
 		user := firstUser + rand.IntN(users)
 		dir := filepath.Join(os.TempDir(), "natrix-browser-"+strconv.Itoa(user))
@@ -144,25 +150,41 @@ func (p *process) settle() (err error) {
 	return errors.New("no user to be had")
 }
 
-// kill ends the process and those that it started.
+// privileged reports whether this process may give a browser a user of its own.
+func privileged() bool {
+	for _, needed := range []cap.Value{cap.CHOWN, cap.KILL, cap.SETGID, cap.SETUID} {
+		if held, err := cap.GetProc().GetFlag(cap.Effective, needed); err != nil || !held {
+			return false
+		}
+	}
+	return true
+}
+
+// kill ends the process and those that it started, also where they have left its group.
 func (p *process) kill() {
 	unix.Kill(-p.cmd.Process.Pid, unix.SIGKILL)
-	if p.user == 0 {
-		return
-	}
-	for _, pid := range processesOf(p.user) {
+	for _, pid := range p.all() {
 		unix.Kill(pid, unix.SIGKILL)
 	}
+}
+
+// all are the processes of the browser: of its own user, or else those of ours
+// with its home.
+func (p *process) all() []int {
+	if p.user != 0 {
+		return processesOf(p.user)
+	}
+	return slices.DeleteFunc(processesOf(os.Getuid()), func(pid int) bool {
+		environment, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
+		return err != nil || !bytes.Contains(environment, []byte("HOME="+p.dir+"\x00"))
+	})
 }
 
 // close ends the browser and leaves nothing of it.
 func (p *process) close() {
 	p.kill()
 	<-p.ended
-	for deadline := time.Now().Add(leaveTime); p.user != 0 && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
-		if len(processesOf(p.user)) == 0 {
-			break
-		}
+	for deadline := time.Now().Add(leaveTime); len(p.all()) > 0 && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		p.kill() // what it was just forking
 	}
 	os.RemoveAll(p.dir)
