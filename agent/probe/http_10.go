@@ -12,6 +12,7 @@ import (
 	"net/http/httptrace"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/natrix-os/natrix/agent/command"
 )
@@ -28,11 +29,14 @@ func (e *exchange) lineHTTP10(ctx context.Context) *line {
 	}
 	roundTrip := func(request *http.Request) (*http.Response, error) {
 		hangUp()
-		var err error
-		if conn, err = e.open(ctx, request); err != nil {
+		opened, err := e.open(ctx, request)
+		if err != nil {
 			return nil, err
 		}
-		stop := context.AfterFunc(ctx, func() { conn.Close() })
+		conn = opened
+		// Not closed, which would tell a server over TLS to come to an end, and
+		// what it then says would be a response in time.
+		stop := context.AfterFunc(ctx, func() { opened.SetDeadline(time.Unix(1, 0)) })
 		response, err := converse(conn, request)
 		if err != nil {
 			stop()

