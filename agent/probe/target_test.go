@@ -2,6 +2,7 @@ package probe
 
 import (
 	"errors"
+	"net/netip"
 	"testing"
 
 	"github.com/natrix-os/natrix/agent/command"
@@ -96,4 +97,27 @@ func FuzzDestination(f *testing.F) {
 		}
 		serverList(s)
 	})
+}
+
+func TestPathByLink(t *testing.T) {
+	six := path{spec: "2001:db8::1", src: netip.MustParseAddr("2001:db8::1"), link: "eth1"}
+	for _, test := range []struct {
+		path     path
+		to, want string
+	}{
+		{path{}, "192.0.2.1", ""},
+		{path{spec: "eth0"}, "192.0.2.1", "eth0"},
+		{path{spec: "eth0"}, "127.0.0.1", "eth0"},
+		{path{spec: "eth0", implied: true}, "192.0.2.1", "eth0"},
+		{path{spec: "eth0", implied: true}, "127.0.0.1", ""},
+		{path{spec: "eth0", implied: true}, "::1", ""},
+		{six, "192.0.2.53", "2001:db8::1"},
+		{six.forNames(), "192.0.2.53", "eth1"},
+		{six.forNames(), "2001:db8::53", "2001:db8::1"},
+		{path{spec: "eth0"}.forNames(), "192.0.2.53", "eth0"},
+	} {
+		if got := test.path.by(netip.MustParseAddr(test.to)); got != test.want {
+			t.Errorf("%+v to %s: got %q, want %q", test.path, test.to, got, test.want)
+		}
+	}
 }
