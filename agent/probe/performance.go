@@ -51,7 +51,7 @@ func (p *PerformanceParams) Flags(f *command.Flags) {
 	f.Custom((*browserValue)(&p.Browser), "browser", "b", "curl (natrix itself), chrome or firefox")
 	f.Text(&p.DNS, "dns-server", "d", "name servers to resolve with, separated by commas", "dns_server")
 	f.Text(&p.Interface, "interface", "i", "link to send from: its name, or one of its addresses")
-	f.Seconds(&p.Timeout, "timeout", "t", "for everything together, in seconds")
+	f.Seconds(&p.Timeout, "timeout", "t", "for the page, in seconds")
 	f.Switch(&p.KeepAlive, "keep-alive", "K", "use connections again")
 	f.Switch(&p.Insecure, "insecure", "k", "take any certificate")
 	f.StringVarP(&p.SnapshotFile, "snapshot", "S", "", "write a picture of the page (JPEG) to `FILE`; with curl, its source")
@@ -105,10 +105,8 @@ func (p *Prober) Performance(ctx context.Context, destination string, params Per
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, params.Timeout)
-	defer cancel()
 	load, err := loaders[params.Browser](ctx, u, page.Options{
-		Network: networkOf(via, servers), Through: via.spec != "" || len(servers) > 0 || via.capture != nil,
+		Timeout: params.Timeout, Network: networkOf(via, servers), Through: via.spec != "" || len(servers) > 0 || via.capture != nil,
 		KeepAlive: params.KeepAlive, Insecure: params.Insecure, Snapshot: params.Snapshot || params.SnapshotFile != "",
 	})
 	if err != nil {

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"math"
 	"net/url"
@@ -13,8 +12,10 @@ import (
 	"time"
 )
 
-// grace is for collecting what there is of a page whose time is up.
-const grace = 10 * time.Second
+const (
+	startTime = time.Minute      // for a browser to start, on a small machine too
+	grace     = 30 * time.Second // for asking for what there is of the page
+)
 
 // A tab is where a browser shows the page.
 type tab interface {
@@ -25,18 +26,10 @@ type tab interface {
 	close()
 }
 
-// drive loads the page in a tab that open makes. The life of the tab is a
-// little longer than ctx's, so that a page whose time is up can still be asked.
+// drive loads the page in a tab that open makes, which lives no longer than ctx.
 func drive(ctx context.Context, u *url.URL, o Options, open func(context.Context, *proxy) (tab, string, error)) (*Load, error) {
-	life, end := context.WithCancel(context.WithoutCancel(ctx))
+	life, end := context.WithCancel(ctx)
 	defer end()
-	defer context.AfterFunc(ctx, func() {
-		if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			end()
-			return
-		}
-		defer time.AfterFunc(grace, end) // ends nothing if that has happened already
-	})()
 	var by *proxy
 	if o.Through {
 		var err error
@@ -45,16 +38,23 @@ func drive(ctx context.Context, u *url.URL, o Options, open func(context.Context
 		}
 		defer by.close()
 	}
+	late := time.AfterFunc(startTime, end)
 	t, agent, err := open(life, by)
 	if err != nil {
 		return nil, err
 	}
 	defer t.close()
-	err = t.navigate(ctx, u)
-	cut := ctx.Err() != nil
-	if err != nil && !cut {
+	late.Stop()
+
+	loading, stop := context.WithTimeout(life, o.Timeout)
+	defer stop()
+	err = t.navigate(loading, u)
+	cut := loading.Err() != nil
+	if err != nil && (!cut || ctx.Err() != nil) {
 		return nil, err
 	}
+	late.Reset(grace)
+	defer late.Stop()
 	answer, err := t.evaluate(life, fmt.Sprintf(collect, !cut))
 	if err != nil {
 		return nil, fmt.Errorf("ask the page for its times: %w", err)
@@ -65,7 +65,7 @@ func drive(ctx context.Context, u *url.URL, o Options, open func(context.Context
 	}
 	requests, begin := t.seen()
 	if r.Navigation.ResponseStart == 0 && len(requests) == 0 {
-		return nil, errors.New("the page did not answer in time")
+		return nil, fmt.Errorf("the page did not answer: %w", context.DeadlineExceeded)
 	}
 	l := r.load(requests, begin)
 	l.Agent, l.Cut = agent, cut

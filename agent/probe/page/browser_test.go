@@ -119,7 +119,7 @@ func TestBrowserFailures(t *testing.T) {
 			s := httptest.NewServer(nil)
 			gone, _ := url.Parse(s.URL)
 			s.Close()
-			if l, err := browser.load(t.Context(), gone, Options{}); err == nil || !strings.Contains(err.Error(), "CONNECTION_REFUSED") {
+			if l, err := browser.load(t.Context(), gone, Options{Timeout: time.Minute}); err == nil || !strings.Contains(err.Error(), "CONNECTION_REFUSED") {
 				t.Errorf("got %+v, %v", l, err)
 			}
 		})
@@ -128,9 +128,8 @@ func TestBrowserFailures(t *testing.T) {
 			t.Parallel()
 			stuck, o := serve(t, site, false)
 			stuck = stuck.JoinPath("half")
-			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-			defer cancel()
-			l, err := browser.load(ctx, stuck, o)
+			o.Timeout = 5 * time.Second
+			l, err := browser.load(t.Context(), stuck, o)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -170,8 +169,9 @@ func TestBrowsersThroughNetwork(t *testing.T) {
 				t.Fatal(err)
 			}
 			d := l.Document
-			if d.Status != 200 || d.LookupEnd-d.LookupStart < 20*time.Millisecond || len(l.Resources) < 15 {
-				t.Errorf("looked up in %v, %d resources: %+v", d.LookupEnd-d.LookupStart, len(l.Resources), d)
+			// How much of the lookup is the document's depends on how far ahead the browser connects.
+			if d.Status != 200 || d.RequestStart < 100*time.Millisecond || len(l.Resources) < 15 {
+				t.Errorf("%d resources: %+v", len(l.Resources), d)
 			}
 			inOrder(t, d)
 			elsewhere, _ := url.Parse("http://elsewhere.invalid/")
@@ -186,7 +186,7 @@ func TestNoBrowser(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
 	for name, browser := range browsers {
 		u, _ := url.Parse("http://127.0.0.1:1/")
-		if l, err := browser.load(t.Context(), u, Options{}); err == nil || !strings.Contains(err.Error(), "apt-get install "+name) {
+		if l, err := browser.load(t.Context(), u, Options{Timeout: time.Minute}); err == nil || !strings.Contains(err.Error(), "apt-get install "+name) {
 			t.Errorf("got %+v, %v", l, err)
 		}
 	}

@@ -383,7 +383,7 @@ func (p *pipe) read(context.Context) ([]byte, error) {
 	}
 }
 
-func (p *pipe) write(_ context.Context, message []byte) error {
+func (p *pipe) write(message []byte) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	_, err := p.out.Write(append(message, 0))

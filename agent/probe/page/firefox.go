@@ -313,6 +313,7 @@ func (s socket) read(ctx context.Context) ([]byte, error) {
 	return message, err
 }
 
-func (s socket) write(ctx context.Context, message []byte) error {
-	return s.Write(ctx, websocket.MessageText, message)
+// write has no context of its own: the library hangs up when one ends.
+func (s socket) write(message []byte) error {
+	return s.Write(context.Background(), websocket.MessageText, message)
 }

@@ -34,8 +34,10 @@ var accepts = map[kind]string{
 // gone on at the latest: Loading when the first byte of the document came,
 // Interactive when it and what blocks its parser had arrived, ContentLoaded
 // when the deferred scripts had, Complete and Load when everything had.
-// It fails if there is no document.
+// It fails if there is no document; a page whose time is up is cut.
 func Fetch(ctx context.Context, u *url.URL, o Options) (*Load, error) {
+	ctx, stop := context.WithTimeout(ctx, o.Timeout)
+	defer stop()
 	work, cancel := context.WithCancel(ctx)
 	defer cancel()
 	l := &loader{

@@ -21,6 +21,7 @@ const (
 
 // Options say how a page is loaded.
 type Options struct {
+	Timeout   time.Duration // for the page; a browser has its own for starting
 	Network   Network
 	Through   bool           // browsers: go by Network, through a proxy on the loopback, rather than by themselves
 	KeepAlive bool           // use connections again

@@ -16,7 +16,7 @@ const (
 // frames carry messages to a browser and back.
 type frames interface {
 	read(context.Context) ([]byte, error)
-	write(context.Context, []byte) error
+	write([]byte) error // ends with the browser
 }
 
 // message is one of the DevTools protocol, or of WebDriver BiDi: a command, its
@@ -106,7 +106,7 @@ func (s *session) call(ctx context.Context, method string, params, result any) e
 	if err != nil {
 		return fmt.Errorf("%s: %w", method, err)
 	}
-	if err := s.wire.write(ctx, raw); err != nil {
+	if err := s.wire.write(raw); err != nil {
 		return fmt.Errorf("%s: %w", method, err)
 	}
 	select {

@@ -72,7 +72,7 @@ func site(w http.ResponseWriter, r *http.Request) {
 func serve(t testing.TB, h http.HandlerFunc, secure bool) (*url.URL, Options) {
 	s := httptest.NewUnstartedServer(h)
 	t.Cleanup(s.Close)
-	o := Options{Network: loopback, KeepAlive: true}
+	o := Options{Timeout: time.Minute, Network: loopback, KeepAlive: true}
 	if secure {
 		s.EnableHTTP2 = true
 		s.StartTLS()
