@@ -56,7 +56,9 @@ type Request struct {
 	Link     string     // output link by name; default: by route
 
 	// SrcPort and DstPort belong to UDP, TCP and SCTP. An unset source port is
-	// one that no other engine of this network namespace uses. An unset
+	// one that no other engine of this network namespace uses, and one that
+	// another engine has is EADDRINUSE: what an open UDP port sends back names
+	// nothing but ports, so two engines would take each other's answers. An unset
 	// destination port is DefaultPort, and for UDP counts up from FirstUDPPort
 	// with every packet.
 	SrcPort, DstPort uint16
