@@ -213,13 +213,17 @@ func (c *Capture) Stop() (Summary, error) {
 	<-c.done
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.countLost()
+	err = errors.Join(err, c.err, c.out.finish(c.sum), c.file.Close())
+	return c.sum, err
+}
+
+func (c *Capture) countLost() {
 	c.conn.Control(func(fd uintptr) {
-		if s, e := unix.GetsockoptTpacketStats(int(fd), unix.SOL_PACKET, unix.PACKET_STATISTICS); e == nil {
+		if s, err := unix.GetsockoptTpacketStats(int(fd), unix.SOL_PACKET, unix.PACKET_STATISTICS); err == nil {
 			c.sum.Lost = int(s.Drops)
 		}
 	})
-	err = errors.Join(err, c.err, c.out.finish(c.sum), c.file.Close())
-	return c.sum, err
 }
 
 // read takes packets until the deadline of Stop, and then those that are left.

@@ -221,8 +221,8 @@ func (c Config) disk(m model) []string {
 // has a name, and the directory that it is in.
 func (l Link) args(i int, card, pxe string) []string {
 	network := fmt.Sprintf("user,id=n%d,net=10.0.%d.0/24", i, 2+i)
-	if l.Silent {
-		network = fmt.Sprintf("hubport,id=n%d,hubid=%d", i, i)
+	if l.Silent { // to the discard port: without any peer QEMU would not take the guest's packets
+		network = fmt.Sprintf("socket,id=n%d,udp=127.0.0.1:9,localaddr=127.0.0.1:0", i)
 	}
 	for _, f := range l.Forward {
 		network += fmt.Sprintf(",hostfwd=tcp:127.0.0.1:%d-:%d", f.HostPort, f.GuestPort)

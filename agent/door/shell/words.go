@@ -40,7 +40,7 @@ func (s *session) words() []*cobra.Command {
 	if s.Machine == nil {
 		return words
 	}
-	return append(words, s.logs(), s.set(), s.tools(),
+	return append(words, s.logs(), s.set(), s.tools(), s.capture(),
 		&cobra.Command{
 			Use: "lease", Short: "The DHCP leases in full", Args: cobra.NoArgs,
 			RunE: func(c *cobra.Command, _ []string) error { return s.lease(c.OutOrStdout()) },

@@ -134,6 +134,9 @@ func editing(p *terminal) {
 // settings are changed, and looked at.
 func settings(p *terminal) {
 	p.t.Helper()
+	p.types("restart network\rcapture eth1 -m dhcp -c 1\r")
+	p.sees(` out 0\.0\.0\.0:68 > 255\.255\.255\.255:67 dhcp DISCOVER of `)
+	p.runs("", `^\d+ packets, \d+ bytes`)
 	p.runs("lease", `^server +10\.0\.2\.2$`, `^dns +10\.0\.2\.3$`)
 	p.runs("config set common.log_level debug", `^common.log_level is set, agent starts anew`, `^for this boot only: this machine has no medium`)
 	p.runs("config show", `^common.log_level +debug +set here, not saved`)
