@@ -10,7 +10,7 @@ export CGO_ENABLED = 0
 GOFLAGS_BUILD = -trimpath -buildvcs=false -ldflags='-s -w -buildid=' $(if $(EMBED),-tags $(EMBED))
 MAIN = ./agent/cmd/natrix
 
-.PHONY: build image fetch lock location demo vet check test fuzz chaos bench man clean
+.PHONY: build image fetch sbom lock location demo vet check test fuzz chaos bench man clean
 
 build: $(if $(EMBED),embed-$(EMBED)) ## build/natrix for this machine, and natrix-{amd64,arm,arm64} for the boards; EMBED=location puts the location data into them, 11 MB
 	go build $(GOFLAGS_BUILD) -o build/natrix $(MAIN)
@@ -24,6 +24,9 @@ image: ## build/image/$(BOARD): the medium, kernel and initramfs; CONFIG=natrix.
 fetch: ## everything that a build of any board needs: after it, no network
 	go mod download
 	for board in $(BOARDS); do go run ./image/cmd/mkimage -fetch -board $$board || exit 1; done
+
+sbom: ## what the image of $(BOARD) is made of: a table, and CycloneDX in build/image/$(BOARD)/sbom.cdx.json
+	go run ./image/cmd/mkimage -sbom -board $(BOARD)
 
 lock: ## move what is pinned in board/*/*.lock to Debian's present versions
 	for board in $(BOARDS); do go run ./image/cmd/mkimage -lock -board $$board || exit 1; done

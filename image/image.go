@@ -53,7 +53,6 @@ type Board struct {
 	Kernel      string   // path of the kernel in Source, a pattern of filepath.Match
 	GzipKernel  bool     // whether its loader unpacks a kernel that is compressed
 	DeviceTrees []string // paths in Source, likewise
-	Emulated    []string // device trees for QEMU, which are not on the medium
 	Modules     []string // kernel modules to load at boot, in this order; what they need comes by itself
 
 	Files  fs.FS  // boot/ and slot/: files of the partitions, as they are
@@ -203,7 +202,7 @@ func writeBoot(b Board, o Options, made built, out string) error {
 // readBoot returns the kernel and the device trees, by name.
 func readBoot(b Board, source string) (kernel []byte, trees map[string][]byte, err error) {
 	trees = make(map[string][]byte)
-	for _, pattern := range append(b.DeviceTrees[:len(b.DeviceTrees):len(b.DeviceTrees)], b.Emulated...) {
+	for _, pattern := range b.DeviceTrees {
 		tree, err := one(source, pattern)
 		if err != nil {
 			return nil, nil, err

@@ -67,7 +67,10 @@ func writeMedium(b Board, o Options, l loader, boot, slot *volume, out string) e
 	if err := d.saveMap(filepath.Join(out, b.DiskFile()+".bmap")); err != nil {
 		return err
 	}
-	return d.saveCompressed(filepath.Join(out, b.DiskFile()+".gz"))
+	if err := d.saveCompressed(filepath.Join(out, b.DiskFile()+".gz")); err != nil || b.Loader != nil {
+		return err
+	}
+	return d.saveManifest(b, o, out)
 }
 
 // partitionFiles are the files that the board brings, by their path below boot/

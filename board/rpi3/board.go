@@ -27,7 +27,6 @@ func Board() image.Board {
 		Kernel:      "vmlinuz",
 		GzipKernel:  true,
 		DeviceTrees: []string{"bcm2710-rpi-3-b.dtb", "bcm2710-rpi-3-b-plus.dtb"},
-		Emulated:    []string{"bcm2837-rpi-3-b.dtb"},
 		Files:       files,
 		Parts:       append(image.RaspberryPi(), image.Part{Source: kernel, File: "overlays/disable-bt.dtbo", To: "slot/overlays/disable-bt.dtbo"}),
 	}

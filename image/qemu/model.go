@@ -34,13 +34,14 @@ var models = map[string]model{
 		cmdline:    "console=ttyAMA0,115200 panic=1 loglevel=1",
 		card:       "usb-net",
 	},
-	// The first serial port is the PL011, which the device tree gives to
+	// With the upstream device tree, bcm2837-rpi-3-b.dtb, this kernel does not
+	// read the card. The first serial port is the PL011, which the device tree gives to
 	// Bluetooth; the second is the mini-UART, which this kernel calls ttyS0.
 	"rpi3": {
 		program:    "qemu-system-aarch64",
 		debian:     "qemu-system-arm",
 		machine:    []string{"-M", "raspi3b", "-serial", "null", "-serial", "stdio"},
-		deviceTree: "bcm2837-rpi-3-b.dtb",
+		deviceTree: "bcm2710-rpi-3-b.dtb",
 		cmdline:    "console=ttyS0,115200 panic=1 loglevel=1",
 		card:       "usb-net",
 	},

@@ -43,6 +43,7 @@ func mkimage(ctx context.Context, args []string) error {
 	config := flags.String("config", "", "`file` to install as natrix.ini")
 	location := flags.String("location", "", "`directory` whose files to install in /etc/natrix/location: data sets that say where addresses are")
 	lock := flags.Bool("lock", false, "build nothing; move the board's locks to its distribution's current packages")
+	sbom := flags.Bool("sbom", false, "also list what the image is made of, in sbom.txt and sbom.cdx.json")
 	only := flags.Bool("fetch", false, "build nothing; fetch what a build needs")
 	flags.Parse(args)
 
@@ -73,6 +74,9 @@ func mkimage(ctx context.Context, args []string) error {
 	fmt.Printf("%s in %s\n", board.Name, *out)
 	fmt.Printf("  kernel    %10d bytes\n  initramfs %10d bytes\n  natrix    %10d bytes, in the initramfs\n  medium    %10d bytes of files in %s\n",
 		sizes.Kernel, sizes.Initramfs, sizes.Binary, sizes.Medium, board.DiskFile())
+	if *sbom {
+		return writeSBOM(ctx, board, options, *out)
+	}
 	return nil
 }
 
@@ -111,6 +115,23 @@ func moveLocks(ctx context.Context, b image.Board, o image.Options) error {
 		}
 	}
 	return nil
+}
+
+// writeSBOM lists what an image that was built is made of.
+func writeSBOM(ctx context.Context, b image.Board, o image.Options, out string) error {
+	components, err := image.Components(ctx, b, o, out)
+	if err != nil {
+		return err
+	}
+	if err := image.WriteSBOM(b, o, components, out); err != nil {
+		return err
+	}
+	table, err := os.ReadFile(filepath.Join(out, "sbom.txt"))
+	if err != nil {
+		return err
+	}
+	_, err = os.Stdout.Write(table)
+	return err
 }
 
 // fetch downloads what the board's sources pin, unless the cache has it.

@@ -13,7 +13,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/natrix-os/natrix/image"
 	"github.com/natrix-os/natrix/image/qemu"
@@ -56,11 +55,8 @@ func TestOptionsOutsideOfTheSources(t *testing.T) {
 	}
 }
 
-// The sizes that no image exceeds, in bytes.
-const (
-	maxBinary    = 17_000_000
-	maxInitramfs = 10_000_000
-)
+// maxBinary is the size that natrix does not exceed, stripped, in bytes.
+const maxBinary = 17_000_000
 
 // TestImages builds each board's image, boots it, and has the shell on its
 // console answer and switch the machine off.
@@ -69,12 +65,8 @@ func TestImages(t *testing.T) {
 	for _, b := range boards() {
 		t.Run(b.Name, func(t *testing.T) {
 			dir := t.TempDir()
-			sizes, err := image.Build(t.Context(), b, described(t), dir)
-			if err != nil {
+			if _, err := image.Build(t.Context(), b, described(t), dir); err != nil {
 				t.Fatal(err)
-			}
-			if sizes.Binary > maxBinary || sizes.Initramfs > maxInitramfs {
-				t.Errorf("sizes are %+v, want a binary of %d and an initramfs of %d at most", sizes, maxBinary, maxInitramfs)
 			}
 			bootAndPowerOff(t, b.Name, dir)
 		})
@@ -83,7 +75,7 @@ func TestImages(t *testing.T) {
 
 func bootAndPowerOff(t *testing.T, board, dir string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), deadline)
 	defer cancel()
 	m, err := qemu.Start(ctx, qemu.Config{
 		Board: board, Dir: dir, Links: []qemu.Link{{MAC: mac}},
@@ -219,7 +211,7 @@ func TestSameBytesElsewhere(t *testing.T) {
 		if _, err := image.Build(t.Context(), b, two, second); err != nil {
 			t.Fatal(err)
 		}
-		for _, name := range []string{image.KernelFile, image.InitramfsFile, image.BinaryFile} {
+		for _, name := range []string{image.KernelFile, image.InitramfsFile, image.BinaryFile, b.DiskFile(), b.SlotFile(), b.DiskFile() + ".bmap", b.DiskFile() + ".gz"} {
 			if !bytes.Equal(read(t, first, name), read(t, second, name)) {
 				t.Errorf("%s of %s differs between two directories", name, b.Name)
 			}

@@ -1,0 +1,40 @@
+package image
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/natrix-os/natrix/agent/medium"
+)
+
+// saveManifest writes a list of one image for the Raspberry Pi Imager (its
+// option --repo), which downloads and checks the compressed medium by it. Its
+// customisation is switched off, since natrix.ini takes its place.
+func (d disk) saveManifest(b Board, o Options, out string) error {
+	whole := sha256.New()
+	if _, err := d.WriteTo(whole); err != nil {
+		return err
+	}
+	packed, err := os.ReadFile(filepath.Join(out, b.DiskFile()+".gz"))
+	if err != nil {
+		return err
+	}
+	manifest, err := json.MarshalIndent(map[string]any{"os_list": []any{map[string]any{
+		"name":                  "natrix " + o.Version + " for " + b.Name,
+		"description":           "The terminal of a distributed network-testing system; edit natrix.ini on the card",
+		"url":                   b.DiskFile() + ".gz",
+		"release_date":          o.Date.UTC().Format("2006-01-02"),
+		"extract_size":          medium.End * sectorSize,
+		"extract_sha256":        fmt.Sprintf("%x", whole.Sum(nil)),
+		"image_download_size":   len(packed),
+		"image_download_sha256": fmt.Sprintf("%x", sha256.Sum256(packed)),
+		"init_format":           "none",
+	}}}, "", "  ")
+	if err != nil {
+		return err
+	}
+	return replaceFile(filepath.Join(out, "natrix-"+b.Name+".json"), append(manifest, '\n'))
+}
