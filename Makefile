@@ -50,7 +50,7 @@ check: vet ## vet, unit tests and fuzz seeds: a minute, no root, no network
 	go test -short ./...
 
 # The packages in which goroutines share state, under the race detector, which needs a C compiler.
-RACE = ./agent/command ./agent/config ./agent/door/... ./agent/logs ./agent/packet ./agent/probe ./agent/report ./agent/spool ./image/qemu ./sysinfo
+RACE = ./agent/command ./agent/config ./agent/doctor ./agent/door/... ./agent/logs ./agent/packet ./agent/probe ./agent/report ./agent/spool ./image/qemu ./sysinfo
 
 test: packages-test location vet ## everything: unit tests, namespaces, a real broker, real mtr, booted boards; nothing skips
 	NATRIX_MUST=net,rabbitmq,mtr,fping,curl,systemd,chromium,firefox,fat,boot,location,tcpdump go test -count=1 -p 1 -timeout 20m ./...

@@ -30,6 +30,10 @@ import (
 // namespace belongs to threads and Run has goroutines on many.
 const childDir = "NATRIX_LEASE_TEST_DIR"
 
+// childFixed, if it is set, gives the child's link an address by hand, with its
+// gateway and name server.
+const childFixed = "NATRIX_LEASE_TEST_FIXED"
+
 func TestMain(m *testing.M) {
 	dir := os.Getenv(childDir)
 	if dir == "" {
@@ -39,6 +43,11 @@ func TestMain(m *testing.M) {
 	defer stop()
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	config := Config{Dir: filepath.Join(dir, "leases"), Resolv: filepath.Join(dir, "resolv.conf"), Host: "natrix-test"}
+	if fixed := strings.Fields(os.Getenv(childFixed)); len(fixed) == 2 {
+		gateway := netip.MustParseAddr(fixed[1])
+		config.DNS = []netip.Addr{gateway}
+		config.Fixed = []Lease{{Link: "server", Addr: netip.MustParsePrefix(fixed[0]), Gateway: gateway, Routes: []Route{{defaultRoute, gateway}}}}
+	}
 	if err := Run(ctx, config, log); err != nil {
 		log.Error("run", "err", err)
 		os.Exit(1)
@@ -141,6 +150,7 @@ type lab struct {
 	t            *testing.T
 	term, server *nettest.Host
 	dir          string
+	fixed        string // for childFixed
 	child        *exec.Cmd
 	log          *syncBuffer
 }
@@ -183,7 +193,7 @@ func (l *lab) listen() {
 func (l *lab) run() {
 	l.t.Helper()
 	l.child = exec.Command(os.Args[0])
-	l.child.Env = append(os.Environ(), childDir+"="+l.dir)
+	l.child.Env = append(os.Environ(), childDir+"="+l.dir, childFixed+"="+l.fixed)
 	l.child.Stderr = l.log
 	if err := l.term.Start(l.child); err != nil {
 		l.t.Fatal(err)
@@ -441,6 +451,29 @@ func TestNetnsRestartTakesUpTheLease(t *testing.T) {
 	}
 	l.run()
 	l.waitFor("asked to confirm", func() bool { return l.count("REBOOT") == 1 })
+	l.wait(bound50)
+}
+
+// TestNetnsByHand gives a link an address by hand that had a lease, and back.
+func TestNetnsByHand(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, server1())
+	l.wait(bound50)
+	l.end()
+	l.fixed = "10.0.1.9/24 10.0.1.3"
+	l.run()
+	l.wait(`address 10.0.1.9/24
+route 0.0.0.0/0 via 10.0.1.3
+route 10.0.1.0/24 via <nil>
+nameserver 10.0.1.3
+lease 10.0.1.9/24 from invalid IP by 10.0.1.3
+`)
+	if got := l.count("DISCOVER"); got != 1 {
+		t.Errorf("discoveries: got %d, want 1: nobody is asked for an address by hand", got)
+	}
+	l.end()
+	l.fixed = ""
+	l.run()
 	l.wait(bound50)
 }
 
