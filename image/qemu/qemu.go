@@ -179,12 +179,16 @@ func (c Config) command() (model, []string, error) {
 	}
 	args = append(args, c.kernel(m)...)
 	args = append(args, c.disk(m)...)
+	card := m.card
+	if c.UEFI {
+		card += ",romfile=" // UEFI has a network stack of its own, and QEMU's iPXE would take its place
+	}
 	for i, link := range c.Links {
 		tftp := ""
 		if i == 0 {
 			tftp = c.PXE
 		}
-		args = append(args, link.args(i, m.card, tftp)...)
+		args = append(args, link.args(i, card, tftp)...)
 	}
 	return m, append(args, c.Args...), nil
 }

@@ -200,3 +200,43 @@ func ping(ctx context.Context, dispatcher *amqp.Dispatcher, terminal string) err
 	}
 	return nil
 }
+
+// TestMemoryFloor finds with how little memory a PC gets as far as its first
+// lease: the initramfs is in it twice while it is unpacked.
+func TestMemoryFloor(t *testing.T) {
+	slow(t)
+	b, err := find("amd64")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if _, err := image.Build(t.Context(), b, described(t), dir); err != nil {
+		t.Fatal(err)
+	}
+	const most = 160 // MiB
+	floor := 0
+	for memory := most; memory >= 64; memory -= 16 {
+		if err := bootToNetwork(t, dir, memory); err != nil {
+			t.Logf("with %d MiB: %.100v", memory, err)
+			break
+		}
+		floor = memory
+	}
+	if floor == 0 {
+		t.Fatalf("a PC with %d MiB has no network", most)
+	}
+	t.Logf("a PC runs with %d MiB", floor)
+}
+
+// bootToNetwork fails if the machine ends, as it does when its kernel panics.
+func bootToNetwork(t *testing.T, dir string, memory int) error {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	m, err := qemu.Start(ctx, qemu.Config{Board: "amd64", Dir: dir, Memory: memory, Links: []qemu.Link{{}}})
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	_, err = m.WaitLine(ctx, regexp.MustCompile(`msg=boot phase=network`))
+	return err
+}
