@@ -15,7 +15,7 @@ import (
 // Dispatcher is the other end of the door: it sends commands the way the
 // Natrix server does. It looks at the server's queues without taking anything
 // out of them but the answer it waits for: whatever else it was shown goes back
-// when it is closed.
+// when it has looked.
 type Dispatcher struct {
 	conn    *amqp091.Connection
 	channel *amqp091.Channel
@@ -113,16 +113,23 @@ func (m Message) Answers(command []byte) bool {
 	return asked.UUID != nil && string(asked.UUID) == string(answer.Command.UUID) && string(asked.Generated) == string(answer.Stamp.Generated)
 }
 
-// Watch yields what comes on the queues. The channel is closed when the
-// connection is lost or a queue is deleted, or when ctx ends.
+// Watch yields what comes on the queues, until the connection is lost or a
+// queue deleted, or until ctx ends. When the channel is closed, what was not
+// taken is in the queues again.
 func (d *Dispatcher) Watch(ctx context.Context, queues ...string) (<-chan Message, error) {
+	channel, err := d.conn.Channel() // of its own: closing it gives everything back
+	if err != nil {
+		return nil, fmt.Errorf("open channel: %w", err)
+	}
 	messages := make(chan Message)
 	ctx, cancel := context.WithCancel(ctx)
 	var consumers sync.WaitGroup
 	for _, queue := range queues {
-		deliveries, err := d.channel.Consume(queue, "", false, false, false, false, nil)
+		deliveries, err := channel.Consume(queue, "", false, false, false, false, nil)
 		if err != nil {
 			cancel()
+			consumers.Wait()
+			channel.Close()
 			return nil, fmt.Errorf("consume %s: %w", queue, err)
 		}
 		consumers.Go(func() {
@@ -133,6 +140,7 @@ func (d *Dispatcher) Watch(ctx context.Context, queues ...string) (<-chan Messag
 	go func() {
 		consumers.Wait()
 		cancel()
+		channel.Close()
 		close(messages)
 	}()
 	return messages, nil
@@ -162,10 +170,17 @@ var ErrWatch = errors.New("connection lost, or a queue deleted")
 
 // Ask sends a command and waits for its response.
 func (d *Dispatcher) Ask(ctx context.Context, terminal string, body []byte) ([]byte, error) {
-	messages, err := d.Watch(ctx, ResponseQueue)
+	watching, enough := context.WithCancel(ctx)
+	messages, err := d.Watch(watching, ResponseQueue)
 	if err != nil {
+		enough()
 		return nil, err
 	}
+	defer func() {
+		enough()
+		for range messages { // until the queue is as it was
+		}
+	}()
 	if err := d.Send(ctx, terminal, body); err != nil {
 		return nil, err
 	}

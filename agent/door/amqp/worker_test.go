@@ -487,6 +487,27 @@ func TestWorker(t *testing.T) {
 		}
 	})
 
+	t.Run("each question has its answer, and leaves the rest in the queue", func(t *testing.T) {
+		s := serve(t, b)
+		s.reset()
+		start(t, b, &Worker{Core: &core{}})
+		d, err := NewDispatcher(t.Context(), b.URL("127.0.0.1"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer d.Close()
+		s.send(terminal, `{"uuid":"of another","terminal":"t","generate_timestamp":1,"protocol":"ping","destination":"host"}`)
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		defer cancel()
+		for n := range 10 {
+			body := fmt.Appendf(nil, `{"uuid":"ask %d","terminal":"t","generate_timestamp":1,"protocol":"ping","destination":"host"}`, n)
+			if answer, err := d.Ask(ctx, terminal, body); err != nil || !(Message{Body: answer}).Answers(body) {
+				t.Fatalf("question %d: got %s, %v", n, answer, err)
+			}
+		}
+		s.waitQueue(ResponseQueue, func(q amqp091.Queue) bool { return q.Consumers == 0 && q.Messages == 1 })
+	})
+
 	t.Run("a command that comes twice is run once and answered alike", func(t *testing.T) {
 		s := serve(t, b)
 		s.reset()
