@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/rsa"
@@ -25,10 +26,10 @@ const maxPEM = 4 << 20
 
 // tlsConfig is what the parameters say of TLS. TLS 1.2 is the oldest version
 // (RFC 8996).
-func tlsConfig(params HTTPParams) (*tls.Config, error) {
+func tlsConfig(ctx context.Context, params HTTPParams) (*tls.Config, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: params.Insecure}
 	if params.CACert != "" {
-		text, err := pemOf(params.CACert)
+		text, err := pemOf(ctx, params.CACert)
 		if err != nil {
 			return nil, fmt.Errorf("%w: cacert: %w", command.ErrAuthorities, err)
 		}
@@ -38,7 +39,7 @@ func tlsConfig(params HTTPParams) (*tls.Config, error) {
 		}
 	}
 	if params.Cert != "" {
-		own, err := ownCertificate(params.Cert, params.Key)
+		own, err := ownCertificate(ctx, params.Cert, params.Key)
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", command.ErrOwnCert, err)
 		}
@@ -47,24 +48,28 @@ func tlsConfig(params HTTPParams) (*tls.Config, error) {
 	return config, nil
 }
 
-func ownCertificate(cert, key string) (tls.Certificate, error) {
-	certText, err := pemOf(cert)
+func ownCertificate(ctx context.Context, cert, key string) (tls.Certificate, error) {
+	certText, err := pemOf(ctx, cert)
 	if err != nil {
 		return tls.Certificate{}, fmt.Errorf("cert: %w", err)
 	}
 	keyText := certText
 	if key != "" {
-		if keyText, err = pemOf(key); err != nil {
+		if keyText, err = pemOf(ctx, key); err != nil {
 			return tls.Certificate{}, fmt.Errorf("key: %w", err)
 		}
 	}
 	return tls.X509KeyPair(certText, keyText)
 }
 
-// pemOf is a text in PEM form, or the file that holds one.
-func pemOf(s string) ([]byte, error) {
+// pemOf is a text in PEM form, or the file that holds one: whoever gives a
+// command from afar can name no files here, nor find out which there are.
+func pemOf(ctx context.Context, s string) ([]byte, error) {
 	if strings.Contains(s, "-----BEGIN") {
 		return []byte(s), nil
+	}
+	if command.Remote(ctx) {
+		return nil, errors.New("want its text in PEM form: files of the terminal are for its local users")
 	}
 	info, err := os.Stat(s) // before it is opened: a pipe would wait for its writer
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -20,6 +21,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/natrix-os/natrix/agent/command"
 )
 
 // issuer is an authority that makes certificates for tests.
@@ -97,27 +100,21 @@ func TestHTTPCertificate(t *testing.T) {
 	good := between.leaf(10*day + time.Hour)
 	good.OCSPStaple = []byte("stapled")
 	at := secured(t, &tls.Config{Certificates: []tls.Certificate{good}})
-	file := filepath.Join(t.TempDir(), "root.pem")
-	if err := os.WriteFile(file, []byte(root.pem()), 0o644); err != nil {
-		t.Fatal(err)
+	r, body := run(t, New(), "http", at, map[string]string{"cacert": root.pem()})
+	if r.Err != nil {
+		t.Fatal(r.Err)
 	}
-	for _, ca := range []string{root.pem(), file} {
-		r, body := run(t, New(), "http", at, map[string]string{"cacert": ca})
-		if r.Err != nil {
-			t.Fatal(r.Err)
+	for _, want := range []string{
+		`"tls":{"version":"TLS 1.3","cipher":"TLS_AES_128_GCM_SHA256","key_exchange":"X25519MLKEM768","alpn":"h2","server_name":"127.0.0.1","ocsp_stapled":true,"verified":true,"days_left":10,"chain":[`,
+		`{"subject":"CN=www.example.com,O=Example","issuer":"CN=the middle","names":["www.example.com","127.0.0.1"],"not_before":"`,
+		`"days_left":10,"serial":"`, `"key":"ECDSA P-256","signature":"ECDSA-SHA256","sha256":"`, `{"subject":"CN=the middle","issuer":"CN=the root","names":[],`, `"days_left":1000,`,
+	} {
+		if !strings.Contains(body, want) {
+			t.Errorf("missing %s in %s", want, body)
 		}
-		for _, want := range []string{
-			`"tls":{"version":"TLS 1.3","cipher":"TLS_AES_128_GCM_SHA256","key_exchange":"X25519MLKEM768","alpn":"h2","server_name":"127.0.0.1","ocsp_stapled":true,"verified":true,"days_left":10,"chain":[`,
-			`{"subject":"CN=www.example.com,O=Example","issuer":"CN=the middle","names":["www.example.com","127.0.0.1"],"not_before":"`,
-			`"days_left":10,"serial":"`, `"key":"ECDSA P-256","signature":"ECDSA-SHA256","sha256":"`, `{"subject":"CN=the middle","issuer":"CN=the root","names":[],`, `"days_left":1000,`,
-		} {
-			if !strings.Contains(body, want) {
-				t.Errorf("missing %s in %s", want, body)
-			}
-		}
-		if text := textOf(r.Data); !strings.Contains(text, "TLS 1.3  TLS_AES_128_GCM_SHA256  X25519MLKEM768  ALPN h2\ncertificate 0: CN=www.example.com,O=Example, until ") || !strings.Contains(text, " (10 days), ECDSA P-256, by CN=the middle\n") {
-			t.Errorf("got %s", text)
-		}
+	}
+	if text := textOf(r.Data); !strings.Contains(text, "TLS 1.3  TLS_AES_128_GCM_SHA256  X25519MLKEM768  ALPN h2\ncertificate 0: CN=www.example.com,O=Example, until ") || !strings.Contains(text, " (10 days), ECDSA P-256, by CN=the middle\n") {
+		t.Errorf("got %s", text)
 	}
 }
 
@@ -186,7 +183,6 @@ func TestHTTPOwnCertificate(t *testing.T) {
 	}
 	cert := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: own.Certificate[0]}))
 	key := string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
-	directory := t.TempDir()
 	for _, test := range []struct {
 		name, cert, key string
 		want            string
@@ -195,17 +191,48 @@ func TestHTTPOwnCertificate(t *testing.T) {
 		{"in one text", cert + key, "", `"response_body":"www.example.com"`},
 		{"none", "", "", `"errorcode":`},
 		{"without key", cert, "", `"errorcode":58,`},
-		{"no file", directory + "/none.pem", "", `"errorcode":58,`},
-		{"a directory", directory, "", `"errorcode":58,`},
+		{"a file, from afar", "/etc/passwd", "", `"errorcode":58,"errorinfo":"own certificate not usable: cert: want its text in PEM form`},
+		{"a key file, from afar", cert, "/etc/shadow", `"errorcode":58,"errorinfo":"own certificate not usable: key: want its text in PEM form`},
 	} {
 		_, body := run(t, New(), "http", s.URL, map[string]string{"cacert": root.pem(), "cert": test.cert, "key": test.key, "save_response_body": "1"})
 		if !strings.Contains(body, test.want) || strings.Contains(body, "PRIVATE") {
 			t.Errorf("%s: got %s, want %s", test.name, body, test.want)
 		}
 	}
-	for _, ca := range []string{directory + "/none.pem", "-----BEGIN NOTHING-----", "/dev/zero"} {
-		if _, body := run(t, New(), "http", s.URL, map[string]string{"cacert": ca}); !strings.Contains(body, `"errorcode":77,`) {
-			t.Errorf("%s: got %s, want 77", ca, body)
+}
+
+// Files are for those who sit at the terminal; others are not even told which there are.
+func TestHTTPCertificateFiles(t *testing.T) {
+	root := newIssuer(t, "the root", nil)
+	at := secured(t, &tls.Config{Certificates: []tls.Certificate{root.leaf(day)}})
+	directory := t.TempDir()
+	file := filepath.Join(directory, "root.pem")
+	if err := os.WriteFile(file, []byte(root.pem()), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	far := errors.New("authorities not readable: cacert: want its text in PEM form: files of the terminal are for its local users")
+	for _, test := range []struct {
+		ca        string
+		here, far error // nil is success
+	}{
+		{root.pem(), nil, nil},
+		{file, nil, far},
+		{directory + "/none.pem", command.ErrAuthorities, far},
+		{directory, command.ErrAuthorities, far},
+		{"/dev/zero", command.ErrAuthorities, far},
+		{"-----BEGIN NOTHING-----", command.ErrAuthorities, command.ErrAuthorities},
+	} {
+		params := DefaultHTTP()
+		params.CACert = test.ca
+		if _, err := New().HTTP(t.Context(), at, params); !errors.Is(err, test.here) {
+			t.Errorf("%s here: got %v, want %v", test.ca, err, test.here)
+		}
+		r, body := run(t, New(), "http", at, map[string]string{"cacert": test.ca})
+		if test.far == far && (r.Err == nil || r.Err.Error() != far.Error()) || test.far != far && !errors.Is(r.Err, test.far) {
+			t.Errorf("%s from afar: got %v, want %v", test.ca, r.Err, test.far)
+		}
+		if r.Err != nil && !strings.Contains(body, `"errorcode":77,`) {
+			t.Errorf("%s from afar: got %s, want 77", test.ca, body)
 		}
 	}
 }

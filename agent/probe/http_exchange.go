@@ -42,7 +42,7 @@ func newExchange(ctx context.Context, params HTTPParams) (*exchange, error) {
 	if err != nil {
 		return nil, err
 	}
-	config, err := tlsConfig(params)
+	config, err := tlsConfig(ctx, params)
 	if err != nil {
 		return nil, err
 	}
