@@ -10,6 +10,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,6 +24,7 @@ import (
 	"github.com/natrix-os/natrix/agent/door/amqp/amqptest"
 	"github.com/natrix-os/natrix/sysinfo/netif/nettest"
 	"github.com/rabbitmq/amqp091-go"
+	"golang.org/x/sys/unix"
 )
 
 var lasts = flag.Duration("chaos", 20*time.Second, "how long things go wrong")
@@ -37,6 +39,7 @@ func TestNetnsChaos(t *testing.T) {
 	n := nettest.New(t)
 	terminal, far := n.Host("terminal"), n.Host("eth0")
 	n.Connect(terminal, far)
+	terminal.AddRoute(netip.MustParsePrefix("0.0.0.0/0"), unix.RTN_UNICAST, far.Addr4) // without one the agent gives a lease time to come
 	var listener net.Listener
 	terminal.Do(func() {
 		var err error
@@ -61,6 +64,7 @@ func TestNetnsChaos(t *testing.T) {
 	ctx, done := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	running.Go(func() { server.receive(ctx) })
+	running.Go(func() { server.bury(ctx) })
 	defer running.Wait()
 	defer done()
 
@@ -124,13 +128,14 @@ type ledger struct {
 	mu      sync.Mutex
 	sent    map[string]time.Time // commands that the broker took, by key
 	bodies  map[string][]string  // different answers, by key
+	expired map[string]bool      // commands that the broker gave up after two minutes in the queue
 	events  map[string]int
 	answers int
 	order   []string
 }
 
 func newLedger() *ledger {
-	return &ledger{sent: make(map[string]time.Time), bodies: make(map[string][]string), events: make(map[string]int)}
+	return &ledger{sent: make(map[string]time.Time), bodies: make(map[string][]string), expired: make(map[string]bool), events: make(map[string]int)}
 }
 
 func (l *ledger) count(event string) {
@@ -165,7 +170,7 @@ func (l *ledger) missing() (n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for key := range l.sent {
-		if len(l.bodies[key]) == 0 {
+		if len(l.bodies[key]) == 0 && !l.expired[key] {
 			n++
 		}
 	}
@@ -190,6 +195,7 @@ func (l *ledger) print(t *testing.T) {
 	}
 	t.Logf("%5d commands sent", len(l.sent))
 	t.Logf("%5d answered, of them %d with an error", len(l.bodies), failed)
+	t.Logf("%5d were never taken within the two minutes that a server gives them", len(l.expired))
 	t.Logf("%5d lost", missing)
 	t.Logf("%5d answers before keying; %d commands were run again, since the agent died before it could note their result", l.answers, twice)
 }
@@ -277,6 +283,42 @@ func (s *server) send(ctx context.Context) {
 			}
 		}
 		return nil
+	})
+}
+
+// bury books commands that went to the dead letters, as a server does.
+func (s *server) bury(ctx context.Context) {
+	s.connected(ctx, func(ch *amqp091.Channel) error {
+		if err := ch.ExchangeDeclare("natrix_command_dlx", "direct", false, false, false, false, nil); err != nil {
+			return err
+		}
+		if err := ch.QueueBind("natrix_command_dead", "dead_command", "natrix_command_dlx", false, nil); err != nil {
+			return err
+		}
+		dead, err := ch.Consume("natrix_command_dead", "", true, false, false, false, nil)
+		if err != nil {
+			return err
+		}
+		for {
+			select {
+			case d, open := <-dead:
+				if !open {
+					return errors.New("gone")
+				}
+				var c struct {
+					UUID      string
+					Generated json.Number `json:"generate_timestamp"`
+				}
+				if err := json.Unmarshal(d.Body, &c); err != nil {
+					s.test.Errorf("a dead letter that is no JSON: %q", d.Body)
+				}
+				s.book.mu.Lock()
+				s.book.expired[c.UUID+" "+c.Generated.String()] = true
+				s.book.mu.Unlock()
+			case <-ctx.Done():
+				return nil
+			}
+		}
 	})
 }
 
