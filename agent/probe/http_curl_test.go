@@ -147,7 +147,7 @@ func TestNetnsHTTPAgreesWithCurl(t *testing.T) {
 				config = hesitant()
 			}
 			url := fmt.Sprintf("%s://www.example.com:%s%s", test.scheme, s.serveWeb(t, config, slow), test.path)
-			params := map[string]string{"cacert": ca}
+			params := map[string]string{"cacert": root.pem()}
 			for name, value := range test.natrix {
 				params[name] = value
 			}
