@@ -46,3 +46,12 @@ func TestParseUevent(t *testing.T) {
 		t.Errorf("parseUevent of nothing = %+v", got)
 	}
 }
+
+func FuzzParseUevent(f *testing.F) {
+	f.Add([]byte("add@/x\x00ACTION=add\x00MODALIAS=usb:v1\x00"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if e := parseUevent(b); len(e.action)+len(e.modalias) > len(b) {
+			t.Errorf("parseUevent(%q) = %+v, longer than what there was", b, e)
+		}
+	})
+}
