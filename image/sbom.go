@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"text/tabwriter"
 )
@@ -164,7 +165,11 @@ func debianComponents(ctx context.Context, d Debian, o Options) ([]Component, er
 		if err != nil && !os.IsNotExist(err) { // some are a link to that of another package
 			return nil, err
 		}
-		components = append(components, Component{p.name, p.version, copyrightLicences(string(text)), "sha256:" + p.sha256})
+		licences := copyrightLicences(string(text))
+		if i := slices.IndexFunc(components, func(c Component) bool { return c.Version == p.version }); licences == "" && i >= 0 {
+			licences = components[i].Licence // built from the same source
+		}
+		components = append(components, Component{p.name, p.version, licences, "sha256:" + p.sha256})
 	}
 	return components, nil
 }
