@@ -10,7 +10,7 @@ export CGO_ENABLED = 0
 GOFLAGS_BUILD = -trimpath -buildvcs=false -ldflags='-s -w -buildid=' $(if $(EMBED),-tags $(EMBED))
 MAIN = ./agent/cmd/natrix
 
-.PHONY: build image fetch sbom lock location demo vet check test fuzz chaos bench man clean
+.PHONY: build image flash fetch sbom lock location demo vet check test fuzz chaos bench man clean
 
 build: $(if $(EMBED),embed-$(EMBED)) ## build/natrix for this machine, and natrix-{amd64,arm,arm64} for the boards; EMBED=location puts the location data into them, 11 MB
 	go build $(GOFLAGS_BUILD) -o build/natrix $(MAIN)
@@ -20,6 +20,11 @@ build: $(if $(EMBED),embed-$(EMBED)) ## build/natrix for this machine, and natri
 
 image: ## build/image/$(BOARD): the medium, kernel and initramfs; CONFIG=natrix.ini puts a configuration into them, LOCATION=build/location/data location data
 	go run ./image/cmd/mkimage -board $(BOARD) $(if $(CONFIG),-config $(CONFIG)) $(if $(LOCATION),-location $(LOCATION))
+
+flash: ## write build/image/$(BOARD) to DEVICE=/dev/sdX, with CONFIG=natrix.ini if it is given
+	$(if $(DEVICE),,$(error say where to: make flash BOARD=$(BOARD) DEVICE=/dev/sdX))
+	go build $(GOFLAGS_BUILD) -o build/natrix $(MAIN)
+	$(if $(shell test -w $(DEVICE) || echo no),sudo) build/natrix flash build/image/$(BOARD)/natrix-$(BOARD).img $(DEVICE) $(if $(CONFIG),--config $(CONFIG))
 
 fetch: ## everything that a build of any board needs: after it, no network
 	go mod download
@@ -53,7 +58,7 @@ check: vet ## vet, unit tests and fuzz seeds: a minute, no root, no network
 RACE = ./agent/command ./agent/config ./agent/doctor ./agent/door/... ./agent/logs ./agent/packet ./agent/probe ./agent/report ./agent/spool ./image/qemu ./sysinfo
 
 test: packages-test location vet ## everything: unit tests, namespaces, a real broker, real mtr, booted boards; nothing skips
-	NATRIX_MUST=net,rabbitmq,mtr,fping,curl,systemd,chromium,firefox,fat,boot,location,tcpdump go test -count=1 -p 1 -timeout 20m ./...
+	NATRIX_MUST=net,rabbitmq,mtr,fping,curl,systemd,chromium,firefox,fat,loop,boot,location,tcpdump go test -count=1 -p 1 -timeout 20m ./...
 	NATRIX_MUST=rabbitmq CGO_ENABLED=1 go test -race -short -p 1 $(RACE)
 
 fuzz: ## every fuzz target for FUZZTIME

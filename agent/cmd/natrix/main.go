@@ -13,6 +13,8 @@ import (
 	"github.com/natrix-os/natrix/agent"
 	"github.com/natrix-os/natrix/agent/command"
 	"github.com/natrix-os/natrix/agent/door/cli"
+	"github.com/natrix-os/natrix/agent/flash"
+	"github.com/natrix-os/natrix/agent/medium"
 	"github.com/natrix-os/natrix/agent/probe"
 	"github.com/natrix-os/natrix/agent/report"
 	"github.com/spf13/cobra"
@@ -51,6 +53,7 @@ func prompt(prober *probe.Prober, further ...*cobra.Command) *cobra.Command {
 		fleetCommand(),
 		serviceCommand(),
 		doctorCommand(),
+		cli.Flash(flash.System(medium.Root())),
 		cli.Schema(set, report.Wires()),
 		cli.Config(),
 		cli.Version(agent.Version),
