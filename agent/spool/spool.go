@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -252,6 +253,9 @@ func (e *Entry) Delivered() {
 	s.write(step{kind: delivered, at: time.Now(), key: e.Key})
 	s.shrink()
 }
+
+// Unasked has Pending return none but the entries that were Put.
+const Unasked = time.Duration(math.MaxInt64)
 
 // Pending are the finished entries that have waited for the server for at
 // least the given time, and those that were Put, oldest first.

@@ -25,6 +25,7 @@ type session struct {
 	worker    *Worker
 	conn      *amqp091.Connection
 	commands  *amqp091.Channel // consumes; a channel that also published would be throttled with the publishers
+	acks      *acks
 	publisher *publisher
 	cancels   chan string     // consumers that the broker cancelled, by tag
 	group     *errgroup.Group // every goroutine that ends with the session
@@ -142,6 +143,7 @@ func (s *session) open() (err error) {
 	if s.commands, err = s.conn.Channel(); err != nil {
 		return fmt.Errorf("open channel: %w", err)
 	}
+	s.acks = newAcks(s.commands.Ack)
 	// Listened to before there is anything to consume, so that nothing is
 	// missed, and with room for a cancel of every link that there can be.
 	s.cancels = s.commands.NotifyCancel(make(chan string, 1024))
@@ -302,7 +304,7 @@ func Dial(ctx context.Context, broker, name string) (*amqp091.Connection, error)
 			}
 			cut = context.AfterFunc(ctx, func() { conn.Close() })
 			// Bounds TLS and the AMQP handshake; the library lifts it after them.
-			return conn, conn.SetDeadline(time.Now().Add(dialTimeout))
+			return newGather(conn), conn.SetDeadline(time.Now().Add(dialTimeout))
 		},
 	})
 	cut()

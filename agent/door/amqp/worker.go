@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"net"
 	"slices"
 	"strconv"
 	"sync"
@@ -80,17 +81,30 @@ func (w *Worker) Run(ctx context.Context) error {
 	return nil
 }
 
-// await returns once the machine has a default route, or after d: with none
-// there may still be a broker near by. A lookup before the lease would have
+// await returns once the machine has a route to a broker, or after d: there may
+// be one all the same. A lookup before the lease would have
 // Go's resolver go by a resolv.conf without name servers for five seconds.
 func (w *Worker) await(ctx context.Context, d time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
 	for links, err := range w.Links(ctx) {
-		if err != nil || slices.ContainsFunc(links, func(l netif.Link) bool { return l.Default4 || l.Default6 }) {
+		if err != nil || slices.ContainsFunc(w.Config.URLs, func(broker string) bool { return within(broker, links) }) {
 			return
 		}
 	}
+}
+
+// within reports whether there is a route to a broker. One with a name needs
+// that to name servers first, which are anywhere.
+func within(broker string, links []netif.Link) bool {
+	if u, err := amqp091.ParseURI(broker); err == nil && net.ParseIP(u.Host) != nil {
+		conn, err := net.Dial("udp", net.JoinHostPort(u.Host, strconv.Itoa(u.Port))) // sends nothing
+		if err == nil {
+			conn.Close()
+		}
+		return err == nil
+	}
+	return slices.ContainsFunc(links, func(l netif.Link) bool { return l.Default4 || l.Default6 })
 }
 
 // pause waits for d, or less if the links change meanwhile: a cable was plugged
@@ -126,7 +140,7 @@ func (s *session) handle(ctx context.Context, link netif.Link, d amqp091.Deliver
 	}
 	if d.Redelivered && cmd.Expired() && !s.worker.Results.Knows(cmd.Key()) {
 		s.worker.Log.Warn("too late", "cmd", cmd.Name, "dst", cmd.Target(), "id", cmd.Key())
-		return d.Ack(false) // the terminal was away for longer than the server waits
+		return s.acks.ack(d.DeliveryTag) // the terminal was away for longer than the server waits
 	}
 	cmd.Link = link.Name
 	entry, body := s.result(ctx, cmd)
@@ -149,7 +163,7 @@ func (s *session) answer(ctx context.Context, cmd command.Command, body []byte, 
 		return err
 	}
 	published()
-	return d.Ack(false)
+	return s.acks.ack(d.DeliveryTag)
 }
 
 // attempts is how often a command may be begun that never ended.
@@ -203,20 +217,23 @@ func (s *session) refuse(ctx context.Context, link netif.Link, d amqp091.Deliver
 	if cmd.Echo != nil {
 		return s.answer(ctx, cmd, command.Encode(command.Fail(cmd, err)), d, func() {})
 	}
-	return d.Ack(false)
+	return s.acks.ack(d.DeliveryTag)
 }
 
 // sweep publishes results that nobody asks for: the terminal's own, at once,
 // and now and then those of commands that the broker forgot when it went down.
+// It delivers again what it did not forget as soon as there is a session.
 func (s *session) sweep(ctx context.Context) error {
-	const patience = 30 * time.Second
+	const patience = 5 * time.Second
+	waited := spool.Unasked
 	for {
-		if err := s.offer(ctx, s.worker.Results.Pending(patience)); err != nil {
+		if err := s.offer(ctx, s.worker.Results.Pending(waited)); err != nil {
 			return err
 		}
 		select {
 		case <-s.worker.Results.News():
 		case <-time.After(patience):
+			waited = patience
 		case <-ctx.Done():
 			return nil
 		}
