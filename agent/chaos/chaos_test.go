@@ -10,7 +10,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -24,7 +23,6 @@ import (
 	"github.com/natrix-os/natrix/agent/door/amqp/amqptest"
 	"github.com/natrix-os/natrix/sysinfo/netif/nettest"
 	"github.com/rabbitmq/amqp091-go"
-	"golang.org/x/sys/unix"
 )
 
 var lasts = flag.Duration("chaos", 20*time.Second, "how long things go wrong")
@@ -39,7 +37,6 @@ func TestNetnsChaos(t *testing.T) {
 	n := nettest.New(t)
 	terminal, far := n.Host("terminal"), n.Host("eth0")
 	n.Connect(terminal, far)
-	terminal.AddRoute(netip.MustParsePrefix("0.0.0.0/0"), unix.RTN_UNICAST, far.Addr4) // without one the agent gives a lease time to come
 	var listener net.Listener
 	terminal.Do(func() {
 		var err error
@@ -64,7 +61,6 @@ func TestNetnsChaos(t *testing.T) {
 	ctx, done := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	running.Go(func() { server.receive(ctx) })
-	running.Go(func() { server.bury(ctx) })
 	defer running.Wait()
 	defer done()
 
@@ -100,6 +96,7 @@ func TestNetnsChaos(t *testing.T) {
 	})
 	harming.Wait()
 	agent.start()
+	calmed := time.Now()
 
 	for end := time.Now().Add(150 * time.Second); book.missing() > 0 && time.Now().Before(end); {
 		time.Sleep(200 * time.Millisecond)
@@ -107,6 +104,10 @@ func TestNetnsChaos(t *testing.T) {
 	done()
 	running.Wait()
 	book.print(t)
+	t.Logf("the last answer came %.1f s after the last fault", max(0, book.latest.Sub(calmed).Seconds()))
+	if *lasts >= 10*time.Minute {
+		book.suffices(t)
+	}
 	if lost := book.missing(); lost > 0 {
 		t.Errorf("%d commands have no answer", lost)
 		t.Logf("the agent's last words:\n%s", agent.said())
@@ -128,9 +129,10 @@ type ledger struct {
 	mu      sync.Mutex
 	sent    map[string]time.Time // commands that the broker took, by key
 	bodies  map[string][]string  // different answers, by key
-	expired map[string]bool      // commands that the broker gave up after two minutes in the queue
+	expired map[string]bool      // commands that nobody took in time: the broker gave them to the server's other queue
 	events  map[string]int
 	answers int
+	latest  time.Time // when the last command had its first answer
 	order   []string
 }
 
@@ -162,10 +164,19 @@ func (l *ledger) answered(key, body string) {
 			return
 		}
 	}
+	if len(l.bodies[key]) == 0 {
+		l.latest = time.Now()
+	}
 	l.bodies[key] = append(l.bodies[key], body)
 }
 
-// missing is how many commands have no answer.
+func (l *ledger) expire(key string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.expired[key] = true
+}
+
+// missing is how many commands have no answer, of those that the terminal could take.
 func (l *ledger) missing() (n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -195,9 +206,23 @@ func (l *ledger) print(t *testing.T) {
 	}
 	t.Logf("%5d commands sent", len(l.sent))
 	t.Logf("%5d answered, of them %d with an error", len(l.bodies), failed)
-	t.Logf("%5d were never taken within the two minutes that a server gives them", len(l.expired))
+	t.Logf("%5d not taken in the two minutes that a queue keeps them", len(l.expired))
 	t.Logf("%5d lost", missing)
 	t.Logf("%5d answers before keying; %d commands were run again, since the agent died before it could note their result", l.answers, twice)
+}
+
+// suffices fails a long run in which too little happened to mean anything.
+func (l *ledger) suffices(t *testing.T) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for event, least := range map[string]int{"agent killed": 100, "broker killed": 20, "fault": 50} {
+		if l.events[event] < least {
+			t.Errorf("%s %d times, want %d", event, l.events[event], least)
+		}
+	}
+	if len(l.bodies) < 2000 {
+		t.Errorf("%d commands were answered, want 2000", len(l.bodies))
+	}
 }
 
 // server is the other side: it sends commands and takes the answers, straight
@@ -208,6 +233,9 @@ type server struct {
 	book     *ledger
 	test     *testing.T
 }
+
+// deadQueue is where a server learns of commands that nobody took.
+const deadQueue = "natrix_command_dead"
 
 // declare makes the queues as a Natrix server does, and waits until they are safe.
 func (s *server) declare() {
@@ -221,12 +249,18 @@ func (s *server) declare() {
 		s.test.Fatal(err)
 	}
 	for name, args := range map[string]amqp091.Table{
-		amqp.ResponseQueue: nil, amqp.BasicQueue: nil, amqp.AdvanceQueue: nil, "natrix_command_dead": nil,
+		amqp.ResponseQueue: nil, amqp.BasicQueue: nil, amqp.AdvanceQueue: nil, deadQueue: nil,
 		amqp.RequestQueue(s.terminal): {"x-message-ttl": int32(120000), "x-dead-letter-exchange": "natrix_command_dlx", "x-dead-letter-routing-key": "dead_command"},
 	} {
 		if _, err := ch.QueueDeclare(name, true, false, false, false, args); err != nil {
 			s.test.Fatal(err)
 		}
+	}
+	if err := ch.ExchangeDeclare("natrix_command_dlx", amqp091.ExchangeDirect, true, false, false, false, nil); err != nil {
+		s.test.Fatal(err)
+	}
+	if err := ch.QueueBind(deadQueue, "dead_command", "natrix_command_dlx", false, nil); err != nil {
+		s.test.Fatal(err)
 	}
 	if err := s.broker.Sync(s.test.Context()); err != nil {
 		s.test.Fatal(err)
@@ -286,73 +320,64 @@ func (s *server) send(ctx context.Context) {
 	})
 }
 
-// bury books commands that went to the dead letters, as a server does.
-func (s *server) bury(ctx context.Context) {
-	s.connected(ctx, func(ch *amqp091.Channel) error {
-		if err := ch.ExchangeDeclare("natrix_command_dlx", "direct", false, false, false, false, nil); err != nil {
-			return err
-		}
-		if err := ch.QueueBind("natrix_command_dead", "dead_command", "natrix_command_dlx", false, nil); err != nil {
-			return err
-		}
-		dead, err := ch.Consume("natrix_command_dead", "", true, false, false, false, nil)
-		if err != nil {
-			return err
-		}
-		for {
-			select {
-			case d, open := <-dead:
-				if !open {
-					return errors.New("gone")
-				}
-				var c struct {
-					UUID      string
-					Generated json.Number `json:"generate_timestamp"`
-				}
-				if err := json.Unmarshal(d.Body, &c); err != nil {
-					s.test.Errorf("a dead letter that is no JSON: %q", d.Body)
-				}
-				s.book.mu.Lock()
-				s.book.expired[c.UUID+" "+c.Generated.String()] = true
-				s.book.mu.Unlock()
-			case <-ctx.Done():
-				return nil
-			}
-		}
-	})
-}
-
-// receive books answers until ctx ends.
+// receive books answers, and commands that nobody took, until ctx ends.
 func (s *server) receive(ctx context.Context) {
 	s.connected(ctx, func(ch *amqp091.Channel) error {
 		answers, err := ch.Consume(amqp.ResponseQueue, "", false, false, false, false, nil)
 		if err != nil {
 			return err
 		}
+		dead, err := ch.Consume(deadQueue, "", false, false, false, false, nil)
+		if err != nil {
+			return err
+		}
 		for {
+			var d amqp091.Delivery
+			var open bool
 			select {
-			case d, open := <-answers:
-				if !open {
-					return errors.New("gone")
+			case d, open = <-answers:
+				if open {
+					s.bookAnswer(d.Body)
 				}
-				var a struct {
-					Command struct{ UUID string }
-					Stamp   struct {
-						Generated json.Number `json:"server_request_generate_time"`
-					}
-				}
-				if err := json.Unmarshal(d.Body, &a); err != nil {
-					s.test.Errorf("an answer that is no JSON: %q", d.Body)
-				}
-				s.book.answered(a.Command.UUID+" "+a.Stamp.Generated.String(), string(d.Body))
-				if err := d.Ack(false); err != nil {
-					return err
+			case d, open = <-dead:
+				if open {
+					s.bookExpired(d.Body)
 				}
 			case <-ctx.Done():
 				return nil
 			}
+			if !open {
+				return errors.New("gone")
+			}
+			if err := d.Ack(false); err != nil {
+				return err
+			}
 		}
 	})
+}
+
+func (s *server) bookAnswer(body []byte) {
+	var a struct {
+		Command struct{ UUID string }
+		Stamp   struct {
+			Generated json.Number `json:"server_request_generate_time"`
+		}
+	}
+	if err := json.Unmarshal(body, &a); err != nil {
+		s.test.Errorf("an answer that is no JSON: %q", body)
+	}
+	s.book.answered(a.Command.UUID+" "+a.Stamp.Generated.String(), string(body))
+}
+
+func (s *server) bookExpired(body []byte) {
+	var c struct {
+		UUID      string
+		Generated json.Number `json:"generate_timestamp"`
+	}
+	if err := json.Unmarshal(body, &c); err != nil {
+		s.test.Errorf("a command that is no JSON: %q", body)
+	}
+	s.book.expire(c.UUID + " " + c.Generated.String())
 }
 
 // agent is the program, as often as it has to be started.
