@@ -28,6 +28,7 @@ var codes = map[string][]row{
 	},
 	"http": {
 		{ErrUnsupported, 1},
+		{ErrScheme, 1},
 		{ErrURL, 3},
 		{ErrParameter, 3},
 		{ErrLink, 45},
@@ -52,6 +53,7 @@ var codes = map[string][]row{
 	"performance": {
 		{ErrURL, 120},
 		{ErrUnsupported, 120},
+		{ErrScheme, 120},
 	},
 }
 

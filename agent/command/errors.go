@@ -7,6 +7,7 @@ import "errors"
 var (
 	ErrParameter   = errors.New("bad parameter")
 	ErrUnsupported = errors.New("not a command of this terminal")
+	ErrScheme      = errors.New("protocol not supported")
 	ErrLink        = errors.New("no such link")
 	ErrPermission  = errors.New("not permitted")
 	ErrResolve     = errors.New("name not resolved")

@@ -63,7 +63,7 @@ func DefaultHTTP() HTTPParams {
 // Flags declares the parameters for all doors.
 func (p *HTTPParams) Flags(f *command.Flags) {
 	f.Custom(operations(&p.Operation), "operation", "", "get, post, put, delete, head, patch or options")
-	f.Custom(schemes(&p.Protocol), "protocol", "", "http or https, for a destination without")
+	f.Custom(schemes(&p.Protocol), "protocol", "", "http or https, for a destination without; of others the result says that they are not supported")
 	f.Text(&p.Interface, "interface", "i", "link to send from: its name, or one of its addresses")
 	f.Choice(&p.Family, "ipv4", "4", "IPv4 only")
 	f.Choice(&p.Family, "ipv6", "6", "IPv6 only")

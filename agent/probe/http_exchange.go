@@ -79,7 +79,7 @@ func (e *exchange) follow(ctx context.Context, u *url.URL, r *HTTPResult) error 
 			return fmt.Errorf("%w: %d", command.ErrRedirects, r.Redirects-1)
 		}
 		if next.Scheme != "http" && next.Scheme != "https" {
-			return fmt.Errorf("redirect to %s: %w", next.Scheme, command.ErrUnsupported)
+			return fmt.Errorf("redirect: %w: %s (want http or https)", command.ErrScheme, next.Scheme)
 		}
 		r.RedirectTime = r.Phases.Total()
 		if origin(next) != origin(u) {

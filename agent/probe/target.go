@@ -316,7 +316,7 @@ func webURL(destination string) (*url.URL, error) {
 		return nil, fmt.Errorf("%w: %w", command.ErrURL, err)
 	}
 	if u.Scheme = strings.ToLower(u.Scheme); u.Scheme != "http" && u.Scheme != "https" {
-		return nil, fmt.Errorf("%w: %s", command.ErrUnsupported, u.Scheme)
+		return nil, fmt.Errorf("%w: %s (want http or https)", command.ErrScheme, u.Scheme)
 	}
 	host, port := u.Hostname(), u.Port()
 	if _, err := netip.ParseAddr(host); err != nil {

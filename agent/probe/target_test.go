@@ -59,7 +59,7 @@ func TestWebURL(t *testing.T) {
 		}
 	}
 	for bad, want := range map[string]error{
-		"http://": command.ErrURL, "http://a b/": command.ErrURL, "http://a:port/": command.ErrURL, "ftp://example.com/": command.ErrUnsupported,
+		"http://": command.ErrURL, "http://a b/": command.ErrURL, "http://a:port/": command.ErrURL, "ftp://example.com/": command.ErrScheme,
 	} {
 		if got, err := webURL(bad); !errors.Is(err, want) {
 			t.Errorf("%q: got %v, %v, want %v", bad, got, err, want)

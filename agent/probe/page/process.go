@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -78,7 +79,7 @@ func launch(ctx context.Context, it program) (*process, error) {
 	started := make(chan error)
 	go p.run(started)
 	if err := <-started; err != nil {
-		os.RemoveAll(p.dir)
+		p.clear()
 		return nil, err
 	}
 	context.AfterFunc(ctx, p.kill)
@@ -113,18 +114,36 @@ func (p *process) home(files map[string]string) error {
 		return err
 	}
 	for name, content := range files {
-		name = filepath.Join(p.dir, name)
-		if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
-			return err
-		}
-		if p.user == 0 {
-			continue
-		}
-		if err := os.Chown(name, p.user, p.user); err != nil {
-			return err
+		if err := p.furnish(filepath.Join(p.dir, name), content); err != nil {
+			return errors.Join(err, os.RemoveAll(p.dir))
 		}
 	}
-	return nil
+	if p.user == 0 {
+		return nil
+	}
+	return os.Chown(p.dir, p.user, p.user) // last: without CAP_DAC_OVERRIDE nothing can be put into it from here on
+}
+
+// furnish puts a file of the browser's own into its home.
+func (p *process) furnish(file, content string) error {
+	if err := os.WriteFile(file, []byte(content), 0o600); err != nil || p.user == 0 {
+		return err
+	}
+	return os.Chown(file, p.user, p.user)
+}
+
+// clear removes the home of a browser that has ended. Its directories become
+// ours first: without CAP_DAC_OVERRIDE, root can empty no others.
+func (p *process) clear() {
+	if p.user != 0 {
+		filepath.WalkDir(p.dir, func(path string, entry fs.DirEntry, err error) error {
+			if err == nil && entry.IsDir() {
+				return errors.Join(os.Lchown(path, 0, 0), os.Chmod(path, 0o700))
+			}
+			return nil
+		})
+	}
+	os.RemoveAll(p.dir)
 }
 
 // settle chooses the browser's user, and makes the directory: that nobody
@@ -135,17 +154,15 @@ func (p *process) settle() (err error) {
 		return err
 	}
 	if !privileged() {
-		return errors.New("root without the capabilities to run it as another user (CHOWN, KILL, SETGID, SETUID): " +
-			"an agent gives them up unless [COMMON] sandbox is off")
+		return errors.New("root without the capabilities to run it as another user (CHOWN, KILL, SETGID, SETUID): see [COMMON] sandbox, or the service's unit")
 	}
 	for range 16 {
 		user := firstUser + rand.IntN(users)
 		dir := filepath.Join(os.TempDir(), "natrix-browser-"+strconv.Itoa(user))
-		if len(processesOf(user)) > 0 || os.Mkdir(dir, 0o700) != nil {
-			continue
+		if len(processesOf(user)) == 0 && os.Mkdir(dir, 0o700) == nil {
+			p.dir, p.user = dir, user
+			return nil
 		}
-		p.dir, p.user = dir, user
-		return os.Chown(dir, user, user)
 	}
 	return errors.New("no user to be had")
 }
@@ -187,7 +204,7 @@ func (p *process) close() {
 	for deadline := time.Now().Add(leaveTime); len(p.all()) > 0 && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		p.kill() // what it was just forking
 	}
-	os.RemoveAll(p.dir)
+	p.clear()
 }
 
 // processesOf are the processes of a user, except those that have ended.
