@@ -58,6 +58,7 @@ type statement struct {
 	in   string
 	want string // of natrix in both versions, and of Debian's mtr-packet 0.95
 	v96  string // of natrix in version 0.96, if it differs
+	or   string // what else may come, by chance; "" if nothing
 	real string // of Debian's, if it differs; "-" where it hangs, crashes or leaves it to chance
 }
 
@@ -200,7 +201,9 @@ func arguments() []statement {
 		ours("ip-4 127.0.0.1 ttl 0", invalid, lo4), ours("ip-4 127.0.0.1 ttl 256", invalid, lo4),
 		ours("ip-6 ::1 ttl 0", invalid, lo6), probe("ip-6 ::1 ttl 256", invalid), probe("ip-6 ::1 ttl -2", invalid),
 		probe("ip-4 127.0.0.1 timeout 1.5", invalid), probe("ip-4 127.0.0.1 timeout x", invalid),
-		probe("ip-4 127.0.0.1 timeout 0", lo4), probe("ip-4 127.0.0.1 timeout -1", lo4),
+		// An answer of this machine is there before anybody looks at the time, unless the machine is busy.
+		{in: "1 send-probe ip-4 127.0.0.1 timeout 0", want: "1 " + lo4, or: "1 no-reply"},
+		{in: "1 send-probe ip-4 127.0.0.1 timeout -1", want: "1 " + lo4, or: "1 no-reply"},
 		{in: "1 send-probe ip-4 127.0.0.1 local-device nowhere0", want: "1 " + lo4, v96: "1 unexpected-error errno 19"},
 		{in: "1 send-probe ip-4 127.0.0.1 local-device lo", want: "1 " + lo4},
 		{in: "1 send-probe ip-4 10.0.1.2 local-device r1", want: "1 reply ip-4 10.0.1.2 round-trip-time N"},
@@ -299,7 +302,7 @@ func checkAll(t *testing.T, i implementation, h *nettest.Host, all []statement, 
 		if want(s) == "-" {
 			return
 		}
-		if got, want := normal(i.converse(t, h, s.in+"\n")), normal(want(s)); got != want {
+		if got, want := normal(i.converse(t, h, s.in+"\n")), normal(want(s)); got != want && (s.or == "" || got != normal(s.or)) {
 			t.Errorf("%s: %.200q:\n got %q\nwant %q", i.name, s.in, got, want)
 		}
 	})
