@@ -28,7 +28,8 @@ type PerformanceParams struct {
 	Interface string // link to send from, by name or by one of its addresses; "" is by route
 	DNS       string // name servers, separated by commas; "" is the system's
 	Timeout   time.Duration
-	KeepAlive bool // use connections again
+	KeepAlive bool // use connections again; browsers always do
+	Cache     bool // measure a second visit, with what a browser has kept of the first
 	Insecure  bool // take any certificate
 
 	Snapshot bool // keep a picture of the page in the result; without a browser, its source
@@ -52,7 +53,8 @@ func (p *PerformanceParams) Flags(f *command.Flags) {
 	f.Text(&p.DNS, "dns-server", "d", "name servers to resolve with, separated by commas", "dns_server")
 	f.Text(&p.Interface, "interface", "i", "link to send from: its name, or one of its addresses")
 	f.Seconds(&p.Timeout, "timeout", "t", "for the page, in seconds")
-	f.Switch(&p.KeepAlive, "keep-alive", "K", "use connections again")
+	f.Switch(&p.KeepAlive, "keep-alive", "K", "use connections again; browsers always do")
+	f.Switch(&p.Cache, "cache", "", "load the page twice, and tell of the second time (chrome and firefox)")
 	f.Switch(&p.Insecure, "insecure", "k", "take any certificate")
 	f.StringVarP(&p.SnapshotFile, "snapshot", "S", "", "write a picture of the page (JPEG) to `FILE`; with curl, its source")
 	f.StringVar(&p.HARFile, "har", "", "write an HTTP archive to `FILE`")
@@ -97,6 +99,9 @@ func (p *Prober) Performance(ctx context.Context, destination string, params Per
 	if err != nil {
 		return nil, err
 	}
+	if params.Cache && params.Browser == "curl" {
+		return nil, fmt.Errorf("%w: cache: natrix itself keeps none, chrome and firefox do", command.ErrParameter)
+	}
 	via, err := pathOf(ctx, params.Interface)
 	if err != nil {
 		return nil, err
@@ -107,7 +112,7 @@ func (p *Prober) Performance(ctx context.Context, destination string, params Per
 	}
 	load, err := loaders[params.Browser](ctx, u, page.Options{
 		Timeout: params.Timeout, Network: networkOf(via, servers), Through: via.spec != "" || len(servers) > 0 || via.capture != nil,
-		KeepAlive: params.KeepAlive, Insecure: params.Insecure, Snapshot: params.Snapshot || params.SnapshotFile != "",
+		KeepAlive: params.KeepAlive, Cache: params.Cache, Insecure: params.Insecure, Snapshot: params.Snapshot || params.SnapshotFile != "",
 	})
 	if err != nil {
 		return nil, fmt.Errorf("load %s: %w", shown(u), pageError(ctx, err))

@@ -151,6 +151,7 @@ func TestPerformanceFailures(t *testing.T) {
 		{"http://a b/", nil, `"errorcode":120,`},
 		{"http://127.0.0.1:1/", nil, `"errorcode":122,`},
 		{"http://127.0.0.1:1/", map[string]string{"browser": "lynx"}, `is not curl, chrome or firefox`},
+		{"http://127.0.0.1:1/", map[string]string{"cache": "true"}, `chrome and firefox do`},
 		{"http://127.0.0.1:1/", map[string]string{"interface": "absent0"}, `no such link`},
 		{"http://127.0.0.1:1/", map[string]string{"dns_server": "example"}, `is not an address`},
 	} {

@@ -22,6 +22,7 @@ type tab interface {
 	navigate(context.Context, *url.URL) error // returns at the load event
 	evaluate(ctx context.Context, expression string) (string, error)
 	picture(context.Context) (*Snapshot, error)
+	forget(context.Context) error                 // leaves the page and what was seen of it, but not the browser's cache
 	seen() (requests []Resource, begin time.Time) // by the browser's network stack
 	close()
 }
@@ -46,6 +47,11 @@ func drive(ctx context.Context, u *url.URL, o Options, open func(context.Context
 	defer t.close()
 	late.Stop()
 
+	if o.Cache {
+		if err := visit(life, t, u, o.Timeout); err != nil {
+			return nil, err
+		}
+	}
 	loading, stop := context.WithTimeout(life, o.Timeout)
 	defer stop()
 	err = t.navigate(loading, u)
@@ -92,6 +98,16 @@ const collect = `(async () => {
 		paint: performance.getEntriesByType('paint'),
 	});
 })()`
+
+// visit loads the page for the sake of what the browser keeps of it.
+func visit(ctx context.Context, t tab, u *url.URL, timeout time.Duration) error {
+	ctx, stop := context.WithTimeout(ctx, timeout)
+	defer stop()
+	if err := t.navigate(ctx, u); err != nil {
+		return fmt.Errorf("first visit: %w", err)
+	}
+	return t.forget(ctx)
+}
 
 // prepare runs before the page does: by default, no more than 250 resources have their times kept.
 const prepare = `performance.setResourceTimingBufferSize(1000)`

@@ -3,6 +3,7 @@ package page
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -12,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -59,6 +61,49 @@ func littered(t *testing.T) {
 		}
 		os.RemoveAll(dir)
 	})
+}
+
+// The second visit asks for nothing that was to be kept, and tells of it all the same.
+func TestBrowsersCache(t *testing.T) {
+	littered(t)
+	for name, browser := range browsers {
+		t.Run(name, func(t *testing.T) {
+			need(t, name)
+			t.Parallel()
+			var pages, sheets atomic.Int32
+			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				switch r.URL.Path {
+				case "/":
+					pages.Add(1)
+					w.Header().Set("Cache-Control", "no-store")
+					w.Header().Set("Content-Type", "text/html")
+					fmt.Fprint(w, `<link rel=stylesheet href=kept.css>`)
+				case "/kept.css":
+					sheets.Add(1)
+					w.Header().Set("Cache-Control", "max-age=3600")
+					w.Header().Set("Content-Type", "text/css")
+					fmt.Fprint(w, `p { color: red }`)
+				default:
+					w.WriteHeader(http.StatusNotFound)
+				}
+			}))
+			defer s.Close()
+			u, err := url.Parse(s.URL)
+			if err != nil {
+				t.Fatal(err)
+			}
+			l, err := browser.load(t.Context(), u, Options{Timeout: time.Minute, Cache: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if pages.Load() != 2 || sheets.Load() != 1 {
+				t.Errorf("the page was asked for %d times, its sheet %d times, want 2 and 1", pages.Load(), sheets.Load())
+			}
+			if !slices.Contains(strings.Fields(names(l)), "kept.css") || l.Document.Status != 200 || l.DOM.LoadEnd == 0 {
+				t.Errorf("got %+v", l)
+			}
+		})
+	}
 }
 
 func TestBrowsers(t *testing.T) {

@@ -104,7 +104,7 @@ func openChrome(ctx context.Context, o Options, by *proxy) (t *chromeTab, agent 
 	}
 	t.session = converse(wire, t.event)
 	go t.listen(ctx)
-	if agent, err = t.open(ctx); err != nil {
+	if agent, err = t.open(ctx, o.Cache); err != nil {
 		t.close()
 		return nil, "", t.failed(err)
 	}
@@ -112,7 +112,7 @@ func openChrome(ctx context.Context, o Options, by *proxy) (t *chromeTab, agent 
 }
 
 // open finds the tab that the browser has, and makes it tell what it does.
-func (t *chromeTab) open(ctx context.Context) (agent string, err error) {
+func (t *chromeTab) open(ctx context.Context, cache bool) (agent string, err error) {
 	var version struct{ Product string }
 	if err := t.call(ctx, "Browser.getVersion", nil, &version); err != nil {
 		return "", err
@@ -131,7 +131,7 @@ func (t *chromeTab) open(ctx context.Context) (agent string, err error) {
 		func() error { _, err := do(ctx, t.session, devtools.Enable, devtools.EnableParams{}); return err },
 		func() error { _, err := do(ctx, t.session, network.Enable, network.EnableParams{}); return err },
 		func() error {
-			_, err := do(ctx, t.session, network.SetCacheDisabled, network.SetCacheDisabledParams{CacheDisabled: true})
+			_, err := do(ctx, t.session, network.SetCacheDisabled, network.SetCacheDisabledParams{CacheDisabled: !cache})
 			return err
 		},
 		func() error {
@@ -172,6 +172,20 @@ func (t *chromeTab) navigate(ctx context.Context, u *url.URL) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// forget waits for the empty page's load event, which is not to be taken for the next one.
+func (t *chromeTab) forget(ctx context.Context) error {
+	answer, err := do(ctx, t.session, devtools.Navigate, devtools.NavigateParams{URL: "about:blank"})
+	if err != nil {
+		return err
+	}
+	t.frame = answer.FrameID
+	t.mu.Lock()
+	t.requests, t.byID, t.loaded = nil, make(map[network.RequestID]*chromeRequest), make(chan struct{})
+	t.mu.Unlock()
+	_, err = t.evaluate(ctx, `new Promise(done => document.readyState == "complete" ? done("") : addEventListener("load", () => done("")))`)
+	return err
 }
 
 func (t *chromeTab) evaluate(ctx context.Context, expression string) (string, error) {

@@ -22,8 +22,6 @@ const preferences = `
 user_pref("app.normandy.enabled", false);
 user_pref("app.update.enabled", false);
 user_pref("browser.aboutwelcome.enabled", false);
-user_pref("browser.cache.disk.enable", false);
-user_pref("browser.cache.memory.enable", false);
 user_pref("browser.newtabpage.enabled", false);
 user_pref("browser.safebrowsing.malware.enabled", false);
 user_pref("browser.safebrowsing.phishing.enabled", false);
@@ -48,6 +46,12 @@ user_pref("privacy.reduceTimerPrecision", false);
 user_pref("services.settings.server", "data:,");
 user_pref("signon.rememberSignons", false);
 user_pref("toolkit.telemetry.enabled", false);
+`
+
+// uncached has Firefox fetch everything.
+const uncached = `
+user_pref("browser.cache.disk.enable", false);
+user_pref("browser.cache.memory.enable", false);
 `
 
 // preferences have Firefox go through the proxy; a nil proxy has it go by itself.
@@ -106,9 +110,13 @@ func newFirefoxTab() *firefoxTab { return &firefoxTab{byID: make(map[string]*fir
 
 func openFirefox(ctx context.Context, o Options, by *proxy) (t *firefoxTab, agent string, err error) {
 	t = newFirefoxTab()
+	settings := preferences + by.preferences()
+	if !o.Cache {
+		settings += uncached
+	}
 	listening := make(chan string, 1)
 	t.process, err = launch(ctx, program{
-		names: firefoxes, packet: "firefox-esr", files: map[string]string{"user.js": preferences + by.preferences()},
+		names: firefoxes, packet: "firefox-esr", files: map[string]string{"user.js": settings},
 		arguments: firefoxArguments,
 		heard: func(line string) {
 			if address, found := strings.CutPrefix(line, "WebDriver BiDi listening on "); found {
@@ -183,6 +191,16 @@ func (t *firefoxTab) open(ctx context.Context, address string, o Options) (agent
 
 func (t *firefoxTab) navigate(ctx context.Context, u *url.URL) error {
 	return t.call(ctx, "browsingContext.navigate", map[string]any{"context": t.context, "url": u.String(), "wait": "complete"}, new(json.RawMessage))
+}
+
+func (t *firefoxTab) forget(ctx context.Context) error {
+	if err := t.navigate(ctx, &url.URL{Scheme: "about", Opaque: "blank"}); err != nil {
+		return err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.requests, t.byID = nil, make(map[string]*firefoxRequest)
+	return nil
 }
 
 func (t *firefoxTab) evaluate(ctx context.Context, expression string) (string, error) {

@@ -24,7 +24,8 @@ type Options struct {
 	Timeout   time.Duration // for the page; a browser has its own for starting
 	Network   Network
 	Through   bool           // browsers: go by Network, through a proxy on the loopback, rather than by themselves
-	KeepAlive bool           // use connections again
+	KeepAlive bool           // use connections again; browsers always do
+	Cache     bool           // browsers: tell of a second visit, for which what may be kept has been
 	Insecure  bool           // take any certificate
 	Roots     *x509.CertPool // whom to believe; nil is the system's
 	Snapshot  bool           // keep a picture of the page, or its source where nothing is drawn
