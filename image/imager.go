@@ -11,8 +11,10 @@ import (
 )
 
 // saveManifest writes a list of one image for the Raspberry Pi Imager (its
-// option --repo), which downloads and checks the compressed medium by it. Its
-// customisation is switched off, since natrix.ini takes its place.
+// option --repo), which downloads and checks the compressed medium by it. Of its
+// ways to customise a medium, cloud-init's is the one in which nothing has to be
+// executed, and that versions 1 and 2 both know: files on partition 1, which
+// package config reads.
 func (d disk) saveManifest(b Board, o Options, out string) error {
 	whole := sha256.New()
 	if _, err := d.WriteTo(whole); err != nil {
@@ -31,7 +33,7 @@ func (d disk) saveManifest(b Board, o Options, out string) error {
 		"extract_sha256":        fmt.Sprintf("%x", whole.Sum(nil)),
 		"image_download_size":   len(packed),
 		"image_download_sha256": fmt.Sprintf("%x", sha256.Sum256(packed)),
-		"init_format":           "none",
+		"init_format":           "cloudinit",
 	}}}, "", "  ")
 	if err != nil {
 		return err

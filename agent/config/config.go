@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 )
@@ -33,6 +34,7 @@ type Config struct {
 	Log       Log
 	Sandbox   bool // whether the agent gives up what it does not need; default true
 	Schedule  []Scheduled
+	Ignored   []string // what user-data says that means nothing here, a line for each file
 
 	broker broker // parts of AMQP.URLs, until the whole file is read
 	given  []Setting
@@ -154,7 +156,8 @@ func (c *Config) loadAll(files []string) error {
 }
 
 // load applies a file. The broker that it names, as a host or by URLs, is
-// instead of one that an earlier file names in either way.
+// instead of one that an earlier file names in either way. The file's name says
+// what format it has.
 func (c *Config) load(file string) error {
 	body, err := os.ReadFile(file)
 	if err != nil {
@@ -165,7 +168,14 @@ func (c *Config) load(file string) error {
 	}
 	before := c.broker
 	c.broker.list, c.broker.host = nil, ""
-	err = c.readFile(file, body)
+	switch filepath.Base(file) {
+	case UserDataFile:
+		err = c.readUserData(file, body)
+	case NetworkConfigFile:
+		err = c.readNetworkConfig(file, body)
+	default:
+		err = c.readFile(file, body)
+	}
 	if len(c.broker.list) == 0 && c.broker.host == "" {
 		c.broker.list, c.broker.host = before.list, before.host
 	}

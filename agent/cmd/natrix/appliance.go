@@ -45,14 +45,19 @@ func settings() (config.Appliance, error) {
 }
 
 // applianceConfig is the configuration of an appliance. Whoever is nearer to
-// the machine wins: the network, the image, the file that somebody put on the
-// medium, the kernel command line, what was set on the console. None needs to be there.
+// the machine wins: the network, the image, what the Raspberry Pi Imager put on
+// the medium, the file that somebody edited there, the kernel command line, what
+// was set on the console. None needs to be there.
 func applianceConfig() (config.Config, error) {
 	return config.LoadLayers(settingFiles(), kernel, config.Session)
 }
 
 func settingFiles() []string {
-	return []string{appliance.NetworkConfig, config.File, filepath.Join(appliance.BootDir, medium.ConfigFile)}
+	files := []string{appliance.NetworkConfig, config.File}
+	for _, name := range []string{config.UserDataFile, config.NetworkConfigFile, medium.ConfigFile} {
+		files = append(files, filepath.Join(appliance.BootDir, name))
+	}
+	return files
 }
 
 // networkCommand is the process that PID 1 keeps for the network.
@@ -65,6 +70,9 @@ func networkCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, _ := applianceConfig() // init has told what is wrong with it
 			log := logger("info")
+			for _, what := range c.Ignored {
+				log.Info("settings that mean nothing here", "ignored", what)
+			}
 			var sending sync.WaitGroup
 			defer sending.Wait()
 			sending.Go(func() { sendLog(cmd.Context(), c.Log, log) })
