@@ -74,7 +74,7 @@ func (a Agent) Run(ctx context.Context) error {
 	core := clocked{command.NewSet(prober.Commands()...).Limited(limits(a.Config.Limits))}
 	worker := &amqp.Worker{
 		Config: a.Config.AMQP,
-		Core:   core,
+		Core:   clocked{a.granted(core.Set)},
 		Reports: []amqp.Report{
 			{Queue: amqp.BasicQueue, Every: a.Config.AMQP.Basic, Make: document(reporter.Basic, a.Log)},
 			{Queue: amqp.AdvanceQueue, Every: a.Config.AMQP.Advance, Make: document(reporter.Advance, a.Log)},
@@ -98,6 +98,20 @@ func (a Agent) Run(ctx context.Context) error {
 	running.Go(func() { reporter.Run(ctx) })
 	running.Go(func() { results.Run(ctx) })
 	return worker.Run(ctx)
+}
+
+// granted are the commands that the server may give.
+func (a Agent) granted(all command.Set) command.Set {
+	names := a.Config.AMQP.Commands
+	if names == nil {
+		return all
+	}
+	for _, name := range names {
+		if _, found := all.Lookup(name); !found {
+			a.Log.Error("no such command, under [RABBITMQ] commands", "cmd", name)
+		}
+	}
+	return all.Only(names...)
 }
 
 // locations is the data that says where addresses are. A terminal without any

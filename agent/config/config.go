@@ -8,12 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 )
 
@@ -30,6 +28,7 @@ type Config struct {
 	Limits    Limits
 	Location  Location
 	Capture   Capture
+	Metrics   Metrics
 	Appliance Appliance
 	Log       Log
 	Sandbox   bool // whether the agent gives up what it does not need; default true
@@ -43,6 +42,7 @@ type Config struct {
 // AMQP configures the worker door, which stays closed while URLs is empty.
 type AMQP struct {
 	URLs       []string      // brokers, tried in turn: amqp://user:password@host:5672/vhost
+	Commands   []string      // those that a server may give; default nil, which is all
 	Prefetch   int           // commands in hand at once, those that wait for their turn included; default 256
 	Basic      time.Duration // between basic reports; default 1m
 	Advance    time.Duration // between advance reports; default 30m
@@ -104,6 +104,11 @@ type Address struct {
 	Gateway netip.Addr // zero for none
 }
 
+// Metrics configures the listener that tells Prometheus how the agent is doing.
+type Metrics struct {
+	Listen string // address:port; default "", which is no listener
+}
+
 // Log configures what is logged.
 type Log struct {
 	Level     string // debug, info, warn or error; default info
@@ -119,7 +124,7 @@ func Default() Config {
 		Appliance: Appliance{Watchdog: true, Tools: true},
 		Log:       Log{Level: "info", Directory: "/var/log/natrix"},
 		Sandbox:   true,
-		broker:    broker{port: "5672", vhost: "/"},
+		broker:    broker{vhost: "/"},
 	}
 }
 
@@ -202,7 +207,9 @@ func (c *Config) finish(cmdline string, further []string) error {
 		problems = append(problems, c.readKernel(string(words)))
 	}
 	problems = append(problems, c.loadAll(further))
-	c.AMQP.URLs = c.broker.urls()
+	var err error
+	c.AMQP.URLs, err = c.broker.urls()
+	problems = append(problems, err)
 	return errors.Join(problems...)
 }
 
@@ -213,23 +220,6 @@ func Missing(err error) bool {
 		return false
 	}
 	return errors.Is(err, fs.ErrNotExist)
-}
-
-// broker is how the original file names the one broker, part by part.
-type broker struct {
-	list                                  []string // whole URLs; they win
-	host, port, username, password, vhost string
-}
-
-func (b broker) urls() []string {
-	if len(b.list) > 0 || b.host == "" {
-		return b.list
-	}
-	u := url.URL{Scheme: "amqp", Host: net.JoinHostPort(strings.Trim(b.host, "[]"), b.port), Path: "/" + b.vhost, RawPath: "/" + url.PathEscape(b.vhost)}
-	if b.username != "" {
-		u.User = url.UserPassword(b.username, b.password)
-	}
-	return []string{u.String()}
 }
 
 // Redact is a broker's URL without its password, for logs.

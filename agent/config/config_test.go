@@ -226,7 +226,8 @@ func FuzzReadFile(f *testing.F) {
 		c := Default()
 		c.readFile("natrix.ini", body)
 		c.readKernel(cmdline)
-		for _, u := range c.broker.urls() {
+		urls, _ := c.broker.urls()
+		for _, u := range urls {
 			Redact(u)
 		}
 	})

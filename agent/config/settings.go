@@ -31,6 +31,11 @@ func settings() []setting {
 		{"rabbitmq", "password", "", func(c *Config, v string) error { c.broker.password = v; return nil }},
 		{"rabbitmq", "vhost", "", func(c *Config, v string) error { c.broker.vhost = v; return nil }},
 		{"rabbitmq", "url", "broker", func(c *Config, v string) (err error) { c.broker.list, err = brokers(v); return err }},
+		{"rabbitmq", "ca", "", func(c *Config, v string) error { return directory(&c.broker.ca, v) }},
+		{"rabbitmq", "cert", "", func(c *Config, v string) error { return directory(&c.broker.cert, v) }},
+		{"rabbitmq", "key", "", func(c *Config, v string) error { return directory(&c.broker.key, v) }},
+		{"rabbitmq", "server_name", "", func(c *Config, v string) error { return host(&c.broker.serverName, v) }},
+		{"rabbitmq", "commands", "", func(c *Config, v string) error { c.AMQP.Commands = granted(v); return nil }},
 		{"rabbitmq", "prefetch", "prefetch", func(c *Config, v string) error { return whole(&c.AMQP.Prefetch, v, 1, 1000) }},
 		{"rabbitmq", "basic", "", func(c *Config, v string) error { return period(&c.AMQP.Basic, v, time.Second) }},
 		{"rabbitmq", "advance", "", func(c *Config, v string) error { return period(&c.AMQP.Advance, v, time.Second) }},
@@ -46,6 +51,8 @@ func settings() []setting {
 
 		{"capture", "directory", "", func(c *Config, v string) error { return directory(&c.Capture.Directory, v) }},
 		{"location", "data", "", func(c *Config, v string) error { c.Location.Data = list(v); return nil }},
+
+		{"metrics", "listen", "", func(c *Config, v string) error { return listener(&c.Metrics.Listen, v) }},
 
 		{"appliance", "hostname", "hostname", func(c *Config, v string) error { return hostname(&c.Appliance.Hostname, v) }},
 		{"appliance", "ntp", "ntp", func(c *Config, v string) error { c.Appliance.NTP = list(v); return nil }},
@@ -146,10 +153,28 @@ func level(p *string, v string) error {
 	return nil
 }
 
-// directory takes an absolute path, or nothing for none.
+// directory takes an absolute path, also of a file, or nothing for none.
 func directory(p *string, v string) error {
 	if v != "" && !filepath.IsAbs(v) {
 		return fmt.Errorf("%q is not an absolute path", v)
+	}
+	*p = v
+	return nil
+}
+
+// granted reads the names of commands; nil is all of them.
+func granted(v string) []string {
+	if strings.EqualFold(v, "all") {
+		return nil
+	}
+	return list(strings.ToLower(v))
+}
+
+// listener takes an address with a port, or nothing for none. A name is not
+// taken: it might mean more addresses than one thinks.
+func listener(p *string, v string) error {
+	if _, err := netip.ParseAddrPort(v); err != nil && v != "" {
+		return fmt.Errorf("%q is not an address with a port, such as 127.0.0.1:9469", v)
 	}
 	*p = v
 	return nil

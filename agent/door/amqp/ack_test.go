@@ -128,13 +128,17 @@ func TestGatherIsBounded(t *testing.T) {
 			n += 4096
 		}
 	}()
-	g.mu.Lock()
-	for len(g.waiting) <= gathered { // the writer comes to wait: nobody else wakes it
-		g.mu.Unlock()
-		time.Sleep(time.Millisecond)
+	full := func() bool {
 		g.mu.Lock()
+		defer g.mu.Unlock()
+		return len(g.waiting) > gathered
 	}
-	g.mu.Unlock()
+	for end := time.Now().Add(time.Minute); !full() && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
+	}
+	if !full() {
+		t.Error("writers wait before much waits to be written")
+	}
 	g.Close()
 	if n := <-written; n > 3*gathered {
 		t.Errorf("%d bytes were taken from writers, want no more than some %d", n, gathered)

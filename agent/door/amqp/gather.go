@@ -95,6 +95,7 @@ func (g *gather) take(spare []byte) []byte {
 	g.mu.Lock()
 	b := g.waiting
 	g.waiting = spare[:0]
+	g.changed.Broadcast() // there is room
 	return b
 }
 

@@ -47,6 +47,7 @@ const (
 type Broker struct {
 	Port int // of AMQP, on 127.0.0.1
 
+	more       string // lines of its configuration
 	dir        string
 	epmd, beam *process
 	epmdPort   int
@@ -54,8 +55,9 @@ type Broker struct {
 }
 
 // New starts a broker with its data below dir and returns once it accepts
-// connections. The caller closes it.
-func New(ctx context.Context, dir string) (*Broker, error) {
+// connections. The caller closes it. Further lines of its configuration are as
+// in rabbitmq.conf(5).
+func New(ctx context.Context, dir string, further ...string) (*Broker, error) {
 	if _, err := os.Stat(server); err != nil {
 		return nil, fmt.Errorf("no RabbitMQ on this machine: %s", Install)
 	}
@@ -63,7 +65,7 @@ func New(ctx context.Context, dir string) (*Broker, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &Broker{Port: ports[0], dir: dir, epmdPort: ports[1], distPort: ports[2]}
+	b := &Broker{Port: ports[0], more: strings.Join(further, "\n"), dir: dir, epmdPort: ports[1], distPort: ports[2]}
 	if err := b.prepare(); err != nil {
 		return nil, err
 	}
@@ -89,7 +91,8 @@ default_user = %s
 default_pass = %s
 default_vhost = %s
 log.file.level = warning
-`, b.Port, User, Password, VHost)
+%s
+`, b.Port, User, Password, VHost, b.more)
 	for name, body := range map[string]string{"rabbitmq.conf": conf, "enabled_plugins": "[].\n", "advanced.config": "[].\n"} {
 		if err := os.WriteFile(filepath.Join(b.dir, name), []byte(body), 0o600); err != nil {
 			return err
@@ -140,6 +143,9 @@ func (b *Broker) AddUser(ctx context.Context, name, password string) error {
 func binary(s string) string {
 	return "<<" + strings.Trim(strings.ReplaceAll(fmt.Sprint([]byte(s)), " ", ","), "[]") + ">>"
 }
+
+// Eval runs Erlang inside the broker: what its operator might do.
+func (b *Broker) Eval(ctx context.Context, expression string) error { return b.eval(ctx, expression) }
 
 // eval runs Erlang inside the broker.
 func (b *Broker) eval(ctx context.Context, expression string) error {

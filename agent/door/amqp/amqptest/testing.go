@@ -10,7 +10,8 @@ import (
 
 // ForTest starts a broker that ends with the test. The test is skipped with
 // -short, and without RabbitMQ unless NATRIX_MUST names it: then it fails.
-func ForTest(t testing.TB) *Broker {
+// Further lines of its configuration are as for New.
+func ForTest(t testing.TB, further ...string) *Broker {
 	t.Helper()
 	must := strings.Contains(os.Getenv("NATRIX_MUST"), "rabbitmq")
 	if testing.Short() && !must {
@@ -24,7 +25,7 @@ func ForTest(t testing.TB) *Broker {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	b, err := New(ctx, t.TempDir())
+	b, err := New(ctx, t.TempDir(), further...)
 	if err != nil {
 		t.Fatal(err)
 	}
