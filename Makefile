@@ -10,7 +10,7 @@ export CGO_ENABLED = 0
 GOFLAGS_BUILD = -trimpath -buildvcs=false -ldflags='-s -w -buildid=' $(if $(EMBED),-tags $(EMBED))
 MAIN = ./agent/cmd/natrix
 
-.PHONY: build image flash fetch sbom lock location demo vet check test fuzz chaos bench man clean
+.PHONY: build image update update-key flash fetch sbom lock location demo vet check test fuzz chaos bench man clean
 
 build: $(if $(EMBED),embed-$(EMBED)) ## build/natrix for this machine, and natrix-{amd64,arm,arm64} for the boards; EMBED=location puts the location data into them, 11 MB
 	go build $(GOFLAGS_BUILD) -o build/natrix $(MAIN)
@@ -18,8 +18,15 @@ build: $(if $(EMBED),embed-$(EMBED)) ## build/natrix for this machine, and natri
 	GOARCH=arm GOARM=7 go build $(GOFLAGS_BUILD) -o build/natrix-arm $(MAIN)
 	GOARCH=arm64 go build $(GOFLAGS_BUILD) -o build/natrix-arm64 $(MAIN)
 
-image: ## build/image/$(BOARD): the medium, kernel and initramfs; CONFIG=natrix.ini puts a configuration into them, LOCATION=build/location/data location data
-	go run ./image/cmd/mkimage -board $(BOARD) $(if $(CONFIG),-config $(CONFIG)) $(if $(LOCATION),-location $(LOCATION))
+image: ## build/image/$(BOARD): the medium, kernel and initramfs; CONFIG=natrix.ini puts a configuration into them, LOCATION=build/location/data location data, KEYS=build/update.key.pub who may sign updates of it
+	go run ./image/cmd/mkimage -board $(BOARD) $(if $(CONFIG),-config $(CONFIG)) $(if $(LOCATION),-location $(LOCATION)) $(if $(KEYS),-keys $(KEYS))
+
+update-key: ## build/update.key, which signs updates, and build/update.key.pub for images
+	mkdir -p build
+	go run ./image/cmd/mkimage -new-key build/update.key
+
+update: ## build/image/$(BOARD)/natrix-$(BOARD).update, signed by KEY=build/update.key, for terminals that trust it
+	go run ./image/cmd/mkimage -board $(BOARD) -keys $(or $(KEYS),$(KEY).pub) $(if $(LOCATION),-location $(LOCATION)) -sign $(KEY)
 
 flash: ## write build/image/$(BOARD) to DEVICE=/dev/sdX, with CONFIG=natrix.ini if it is given
 	$(if $(DEVICE),,$(error say where to: make flash BOARD=$(BOARD) DEVICE=/dev/sdX))

@@ -40,9 +40,10 @@ const (
 type Agent struct {
 	Config  config.Config
 	Log     *slog.Logger
-	Places  spool.Places       // where results are kept beside memory; none is fine
-	Alive   func()             // called every few seconds while nothing is stuck; may be nil
-	Reached func(phase string) // called at most once for each milestone; may be nil
+	Places  spool.Places         // where results are kept beside memory; none is fine
+	Alive   func()               // called every few seconds while nothing is stuck; may be nil
+	Reached func(phase string)   // called at most once for each milestone; may be nil
+	Further []command.Definition // commands of this machine besides the probes
 
 	// ClockFloor is a time at which this program cannot have run: a clock that
 	// says less was never set, and is waited for. Zero is that of this version.
@@ -71,7 +72,7 @@ func (a Agent) Run(ctx context.Context) error {
 	prober.Locations = locations.Finder()
 	reporter := Reporter(a.Config.Network, prober)
 
-	core := clocked{command.NewSet(prober.Commands()...).Limited(limits(a.Config.Limits))}
+	core := clocked{command.NewSet(append(prober.Commands(), a.Further...)...).Limited(limits(a.Config.Limits))}
 	worker := &amqp.Worker{
 		Config: a.Config.AMQP,
 		Core:   clocked{a.granted(core.Set)},

@@ -20,7 +20,7 @@ var rows = [][]string{
 	{"agent/cmd", "image/cmd"},
 	{"agent", "agent/appliance", "board", "image/qemu"},
 	{"agent/door"},
-	{"agent/probe", "agent/report", "agent/lease", "agent/spool", "agent/schedule", "agent/service", "agent/doctor", "agent/flash", "agent/pxe", "image"},
+	{"agent/probe", "agent/report", "agent/lease", "agent/spool", "agent/schedule", "agent/service", "agent/update", "agent/doctor", "agent/flash", "agent/pxe", "image"},
 	{"agent/command", "agent/packet", "agent/capture", "agent/config", "agent/location", "agent/logs", "agent/medium", "sysinfo", "sysinfo/netif"},
 }
 

@@ -38,7 +38,8 @@ func newDisk(l loader, boot, slot []byte, date time.Time) (disk, error) {
 	if len(l.core) > 0 {
 		d = append(d, piece{1, l.core})
 	}
-	return append(d, piece{medium.BootStart, boot}, piece{medium.SlotAStart, slot}, piece{medium.SlotBStart, empty}), nil
+	fresh := piece{medium.RecordSector, make([]byte, sectorSize)} // over that of what the medium was before
+	return append(d, fresh, piece{medium.BootStart, boot}, piece{medium.SlotAStart, slot}, piece{medium.SlotBStart, empty}), nil
 }
 
 // bootVolume and slotVolume are the partitions, without files.

@@ -53,7 +53,7 @@ func buildGRUB(ctx context.Context, dir string) (l loader, err error) {
 // and segment).
 func (l *loader) install(boot []byte) error {
 	const segment = 0x820 // behind the core's first sector, which is loaded to 0x8000
-	if room := (medium.BootStart - 1) * sectorSize; len(boot) < sectorSize || len(l.core) < sectorSize || len(l.core) > room {
+	if room := (medium.RecordSector - 1) * sectorSize; len(boot) < sectorSize || len(l.core) < sectorSize || len(l.core) > room {
 		return fmt.Errorf("GRUB's boot.img has %d bytes and its core %d, want %d and at most %d", len(boot), len(l.core), sectorSize, room)
 	}
 	l.code = append([]byte(nil), boot[:440]...)

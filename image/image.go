@@ -37,9 +37,11 @@ const (
 	BinaryFile    = "natrix"        // the agent as it is in the initramfs, for a look at its size
 )
 
-// DiskFile and SlotFile are the names of the medium and of a slot of it.
-func (b Board) DiskFile() string { return "natrix-" + b.Name + ".img" }
-func (b Board) SlotFile() string { return "natrix-" + b.Name + ".slot" }
+// DiskFile, SlotFile and UpdateFile are the names of the medium, of a slot of
+// it, and of an update with that slot in it.
+func (b Board) DiskFile() string   { return "natrix-" + b.Name + ".img" }
+func (b Board) SlotFile() string   { return "natrix-" + b.Name + ".slot" }
+func (b Board) UpdateFile() string { return "natrix-" + b.Name + ".update" }
 
 // Board is a machine an image is built for. Boards differ only by this data;
 // the agent finds out at run time what it runs on.
@@ -103,6 +105,7 @@ type Options struct {
 	Date     time.Time // of the sources; the clock of a board without one starts here
 	Config   []byte    // becomes natrix.ini on the medium, and /etc/natrix/natrix.ini in what boots without one; nil for none
 
+	Keys     []byte            // becomes /etc/natrix/update.pub: who may sign updates, as update.ParsePublic reads it; nil for nobody
 	Location map[string][]byte // become files of /etc/natrix/location, by name
 }
 

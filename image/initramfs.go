@@ -40,6 +40,9 @@ func settings(b Board, o Options) []cpio.Record {
 		cpio.StaticFile("etc/natrix/built", fmt.Sprintln(o.Date.Unix()), 0o644),
 		cpio.StaticFile("etc/os-release", osRelease(b, o), 0o644),
 	}
+	if o.Keys != nil {
+		records = append(records, cpio.StaticFile("etc/natrix/update.pub", string(o.Keys), 0o644))
+	}
 	for name, content := range o.Location {
 		records = append(records, cpio.StaticFile("etc/natrix/location/"+name, string(content), 0o644))
 	}

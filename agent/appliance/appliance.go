@@ -27,11 +27,17 @@ import (
 type Config struct {
 	// Settings reads the settings. It is called once, when the file systems and
 	// [BootDir] are there, and what it returns is used even if there is an error.
-	Settings func() (config.Appliance, error)
+	Settings func() (config.Config, error)
 
 	Network []string // the process that calls Network
 	Agent   []string // the agent
 	Shell   []string // the shell; the name of its console, such as ttyS0, is appended
+
+	// Update installs what is asked for, which is appended, and Trial lets a slot
+	// on trial through or not, within the time that is appended. Both end with
+	// status 0 if all is well, and the machine is restarted after the first, or
+	// else after the second.
+	Update, Trial []string
 }
 
 // Run is the life of PID 1, from the kernel to power-off or reboot. Whatever
@@ -58,6 +64,7 @@ func Run(ctx context.Context, c Config) error {
 	try("set PATH", os.Setenv("PATH", "/bin:/sbin:/usr/bin:/usr/sbin"))
 
 	m := newMachine(ctx, journal, log)
+	m.update = c.Update
 	m.openScreens()
 	try("listen", m.listen(Socket))
 	try("listen for the agent", m.hear(notifySocket))
@@ -98,8 +105,12 @@ func (m *machine) start(c Config, try func(what string, err error)) {
 	if disk != "" {
 		logPhase(m.log, "medium", sinceBoot(), "disk", disk, "slot", slot)
 	}
-	settings, err := c.Settings()
+	all, err := c.Settings()
 	try("read the settings", err)
+	settings := all.Appliance
+	if disk != "" {
+		try("settle the last update", m.settle(c.Trial, all.Update.Trial))
+	}
 	try("name the host", nameHost(settings.Hostname))
 	if settings.Watchdog {
 		try("watchdog", m.feed("/dev/watchdog"))

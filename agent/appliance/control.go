@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -26,6 +27,7 @@ import (
 //	follow N           the same, and those to come, until the other side hangs up
 //	console NAME       the lines that this console has not shown yet, and those
 //	                   to come; until it hangs up, PID 1 writes nothing there
+//	update REQUEST     the process that installs updates is started with this
 //	reboot, poweroff
 const Socket = "/run/natrix/init"
 
@@ -67,7 +69,7 @@ func (m *machine) accept(l net.Listener) {
 
 // answer answers one request. Its errors are the other side's: it hung up.
 func (m *machine) answer(conn net.Conn) {
-	request, err := bufio.NewReader(io.LimitReader(conn, 256)).ReadString('\n')
+	request, err := bufio.NewReader(io.LimitReader(conn, 4096)).ReadString('\n')
 	if err != nil {
 		return
 	}
@@ -107,6 +109,11 @@ func (m *machine) do(ctx context.Context, conn net.Conn, words []string) error {
 			return fmt.Errorf("number of lines: %w", err)
 		}
 		return ok(conn, func() error { return m.journal.send(ctx, conn, m.journal.last(n), verb == "follow") })
+	case "update":
+		if err := m.install(append(slices.Clone(m.update), operand)); err != nil {
+			return err
+		}
+		return ok(conn, func() error { return nil })
 	case "console":
 		s := m.screens[operand]
 		if s == nil {
@@ -234,6 +241,12 @@ func (c Client) Console(ctx context.Context, w io.Writer, name string) error {
 
 // Reboot has the machine shut down and start again. It returns at once.
 func (c Client) Reboot(ctx context.Context) error { return c.ask(ctx, string(reboot), to(io.Discard)) }
+
+// Update has an update installed, and the machine restarted if it was right.
+// It returns once that has begun; [update.StatusFile] says how far it is.
+func (c Client) Update(ctx context.Context, r UpdateRequest) error {
+	return c.ask(ctx, "update "+r.String(), to(io.Discard))
+}
 
 // PowerOff has the machine shut down. It returns at once.
 func (c Client) PowerOff(ctx context.Context) error {

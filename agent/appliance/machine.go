@@ -3,6 +3,7 @@ package appliance
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 )
 
@@ -20,6 +21,9 @@ type machine struct {
 
 	screens map[string]*screen // by the name of the console
 
+	update   []string   // see Config.Update
+	updating sync.Mutex // held by the update that is under way
+
 	mu       sync.Mutex
 	services []*service
 	dog      *dog // nil if there is none
@@ -33,11 +37,30 @@ func newMachine(ctx context.Context, j *journal, log *slog.Logger) *machine {
 
 // keep keeps a service running.
 func (m *machine) keep(name string, args []string) {
-	s := &service{name: name, args: args, children: m.children, journal: m.journal, log: m.log}
+	s := &service{name: name, args: args, children: m.children, journal: m.journal, log: m.log, retired: make(chan struct{})}
+	ctx, retire := context.WithCancel(m.ctx)
+	s.retire = retire
 	m.mu.Lock()
 	m.services = append(m.services, s)
 	m.mu.Unlock()
-	m.wait.Go(func() { servicePace.keep(m.ctx, s.run) })
+	m.wait.Go(func() {
+		defer close(s.retired)
+		defer retire()
+		servicePace.keep(ctx, s.run)
+	})
+}
+
+// retire ends the services, the last one first: the agent says goodbye to the
+// broker while there is still a network. Otherwise the broker would go on
+// giving commands to a terminal that is gone, until it misses its heartbeats.
+func (m *machine) retire() {
+	m.mu.Lock()
+	services := slices.Clone(m.services)
+	m.mu.Unlock()
+	for _, s := range slices.Backward(services) {
+		s.retire()
+		<-s.retired
+	}
 }
 
 // close ends all that the machine runs.

@@ -45,15 +45,24 @@ const bootFlags = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
 // UnlockBoot has BootDir writable while write runs. What was written is on the
 // medium when it returns.
 func UnlockBoot(write func() error) error {
-	if err := unix.Mount("", BootDir, "", unix.MS_REMOUNT|bootFlags, ""); err != nil {
-		return fmt.Errorf("make %s writable: %w", BootDir, err)
+	if err := lockBoot(false); err != nil {
+		return err
 	}
 	err := write()
 	unix.Sync()
-	if locked := unix.Mount("", BootDir, "", unix.MS_REMOUNT|bootFlags|unix.MS_RDONLY, ""); locked != nil {
-		return errors.Join(err, fmt.Errorf("make %s read-only: %w", BootDir, locked))
+	return errors.Join(err, lockBoot(true))
+}
+
+// lockBoot has BootDir read-only, or writable.
+func lockBoot(lock bool) error {
+	flags, what := uintptr(unix.MS_REMOUNT|bootFlags), "writable"
+	if lock {
+		flags, what = flags|unix.MS_RDONLY, "read-only"
 	}
-	return err
+	if err := unix.Mount("", BootDir, "", flags, ""); err != nil {
+		return fmt.Errorf("make %s %s: %w", BootDir, what, err)
+	}
+	return nil
 }
 
 // waitForMedium looks for the medium whenever a device has appeared.

@@ -33,8 +33,8 @@ func TestMain(m *testing.M) {
 		container(os.Args[2])
 	case "init":
 		err := Run(context.Background(), Config{
-			Settings: func() (config.Appliance, error) {
-				return config.Appliance{Hostname: "terminal7"}, errors.New("a mistake in the file")
+			Settings: func() (config.Config, error) {
+				return config.Config{Appliance: config.Appliance{Hostname: "terminal7"}}, errors.New("a mistake in the file")
 			},
 			Network: []string{"network"},
 			Agent:   []string{"agent"},

@@ -6,8 +6,11 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/natrix-os/natrix/agent/update"
 )
 
 // order is how the machine is to go down, as the control socket spells it.
@@ -16,6 +19,7 @@ type order string
 const (
 	reboot   order = "reboot"
 	powerOff order = "poweroff"
+	tryOut   order = "reboot on trial" // which the firmware of a Raspberry Pi has to be told
 )
 
 // bySignal has the signals that mean the same to busybox's init, besides those
@@ -33,6 +37,7 @@ var bySignal = map[os.Signal]order{
 // returns only if the kernel refuses.
 func (m *machine) shutDown(o order) error {
 	m.log.Info(string(o))
+	within(2*patience, m.retire)
 	m.stop()
 	within(2*patience, m.wait.Wait)
 	for _, s := range [...]unix.Signal{unix.SIGTERM, unix.SIGKILL} {
@@ -45,12 +50,24 @@ func (m *machine) shutDown(o order) error {
 	m.disarm()
 	unix.Sync()
 	unmountDisks()
-	command := unix.LINUX_REBOOT_CMD_RESTART
-	if o == powerOff {
-		command = unix.LINUX_REBOOT_CMD_POWER_OFF
+	return fmt.Errorf("%s: %w", o, os.NewSyscallError("reboot", o.do()))
+}
+
+// do returns only if the kernel refuses.
+func (o order) do() error {
+	switch o {
+	case powerOff:
+		return unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF)
+	case tryOut:
+		argument, err := unix.BytePtrFromString(update.TrialArgument)
+		if err != nil {
+			return err
+		}
+		_, _, errno := unix.Syscall6(unix.SYS_REBOOT, unix.LINUX_REBOOT_MAGIC1, unix.LINUX_REBOOT_MAGIC2,
+			unix.LINUX_REBOOT_CMD_RESTART2, uintptr(unsafe.Pointer(argument)), 0, 0)
+		return errno
 	}
-	err := os.NewSyscallError("reboot", unix.Reboot(command))
-	return fmt.Errorf("%s: %w", o, err)
+	return unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART)
 }
 
 // within gives f a while. What takes longer is left behind: nothing may keep

@@ -50,6 +50,9 @@ type service struct {
 	journal  *journal
 	log      *slog.Logger
 
+	retire  func()        // has the service end for good
+	retired chan struct{} // closed then
+
 	mu       sync.Mutex
 	stop     func()        // ends the process, to be started again
 	pid      int           // 0 while it does not run

@@ -30,6 +30,7 @@ type Config struct {
 	Capture   Capture
 	Metrics   Metrics
 	Appliance Appliance
+	Update    Update
 	Log       Log
 	Sandbox   bool // whether the agent gives up what it does not need; default true
 	Schedule  []Scheduled
@@ -97,6 +98,13 @@ type Appliance struct {
 	Tools    bool         // the shell of the field tools may be opened; default true
 }
 
+// Update is about new versions of an appliance.
+type Update struct {
+	Keys   []string      // public keys that may sign them, besides those of the image: 32 bytes in base64
+	Remote bool          // whether the server may order one; default false
+	Trial  time.Duration // since the kernel's start, until a new version has to work as the old one did; default 85s, which is the most
+}
+
 // Address is what a link is given by hand.
 type Address struct {
 	Link    string
@@ -122,6 +130,7 @@ func Default() Config {
 		AMQP:      AMQP{Prefetch: 256, Basic: time.Minute, Advance: 30 * time.Minute},
 		Location:  Location{Data: []string{"/etc/natrix/location"}},
 		Appliance: Appliance{Watchdog: true, Tools: true},
+		Update:    Update{Trial: 85 * time.Second},
 		Log:       Log{Level: "info", Directory: "/var/log/natrix"},
 		Sandbox:   true,
 		broker:    broker{vhost: "/"},

@@ -1,6 +1,8 @@
 package config
 
 import (
+	"crypto/ed25519"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net"
@@ -61,6 +63,10 @@ func settings() []setting {
 		{"appliance", "password", "", func(c *Config, v string) error { return hash(&c.Appliance.Password, v) }},
 		{"appliance", "tools", "tools", func(c *Config, v string) error { return toggle(&c.Appliance.Tools, v) }},
 		{"appliance", "watchdog", "watchdog", func(c *Config, v string) error { return toggle(&c.Appliance.Watchdog, v) }},
+
+		{"update", "keys", "", func(c *Config, v string) error { return publicKeys(&c.Update.Keys, v) }},
+		{"update", "remote", "", func(c *Config, v string) error { return toggle(&c.Update.Remote, v) }},
+		{"update", "trial", "", func(c *Config, v string) error { return trial(&c.Update.Trial, v) }},
 
 		{"common", "log_directory", "", func(c *Config, v string) error { return directory(&c.Log.Directory, v) }},
 		{"common", "log_level", "log", func(c *Config, v string) error { return level(&c.Log.Level, v) }},
@@ -274,5 +280,29 @@ func hash(p *string, v string) error {
 		return errors.New("not a bcrypt hash: set it with config password in the shell, or htpasswd -nB")
 	}
 	*p = v
+	return nil
+}
+
+func publicKeys(p *[]string, v string) error {
+	keys := list(v)
+	for _, key := range keys {
+		if b, err := base64.StdEncoding.DecodeString(key); err != nil || len(b) != ed25519.PublicKeySize {
+			return fmt.Errorf("%.60q is no public key: want %d bytes in base64, as make update-key prints them", key, ed25519.PublicKeySize)
+		}
+	}
+	*p = keys
+	return nil
+}
+
+// trial is short enough for the other slot to be back within two minutes.
+func trial(p *time.Duration, v string) error {
+	var d time.Duration
+	if err := period(&d, v, 10*time.Second); err != nil {
+		return err
+	}
+	if most := Default().Update.Trial; d > most {
+		return fmt.Errorf("%v is too long: want %v at most", d, most)
+	}
+	*p = d
 	return nil
 }

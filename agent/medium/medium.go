@@ -48,6 +48,11 @@ const (
 	End         = SlotBStart + SlotSectors
 )
 
+// RecordSector is outside of all partitions and of GRUB's core. What an update
+// has to remember over a restart is in it, and is written as a whole or not at
+// all, whatever becomes of the file systems.
+const RecordSector = BootStart - 1
+
 // DiskID is the disk signature in the MBR, the first half of the PARTUUIDs.
 const DiskID = 0x7872746e // "ntrx"
 

@@ -31,6 +31,7 @@ type Config struct {
 	PXE     string    // file that a PC boots over its first link, served by TFTP with the directory that it is in
 	Memory  int       // MiB; 0 is 256. The Raspberry Pi models ignore it, they have 1024
 	Links   []Link    // none: the machine has no network
+	Resets  bool      // a machine that restarts goes on, with Disk as it is then, instead of ending
 	Args    []string  // more arguments for QEMU, such as drives
 	Console io.Writer // gets a copy of all console output as it comes; nil for none
 }
@@ -143,7 +144,7 @@ func (m *Machine) WriteLine(line string) error {
 }
 
 // Wait returns once the machine has ended by itself: nil after it powered off
-// or, as it is started without a way to reboot, reset itself.
+// or, unless it goes on then, reset itself.
 func (m *Machine) Wait(ctx context.Context) error {
 	select {
 	case <-m.done:
@@ -173,7 +174,10 @@ func (c Config) command() (model, []string, error) {
 	if memory == 0 {
 		memory = 256
 	}
-	args := append(m.args(memory), "-display", "none", "-monitor", "none", "-no-reboot")
+	args := append(m.args(memory), "-display", "none", "-monitor", "none")
+	if !c.Resets {
+		args = append(args, "-no-reboot")
+	}
 	if c.UEFI {
 		args = append(args, "-bios", ovmf)
 	}

@@ -67,6 +67,10 @@ func agentCommand() *cobra.Command {
 		}
 		places := spool.Places{RAM: below(*ram, "spool"), Medium: below(*disk, "spool")}
 		a := agent.Agent{Config: settings, Log: log, Places: places, Alive: alive, Reached: func(phase string) { milestone(log, phase) }}
+		if *isAppliance {
+			a.Reached = func(phase string) { milestone(log, phase); noteSession(log, phase) }
+			a.Further = remoteUpdate(settings.Update)
+		}
 		return a.Run(cmd.Context())
 	}
 	return cmd

@@ -31,25 +31,26 @@ func initialise(ctx context.Context) error {
 		return errors.New("init is for the kernel to start")
 	}
 	return appliance.Run(ctx, appliance.Config{
-		Settings: settings,
+		Settings: applianceConfig,
 		Network:  []string{"network"},
 		Agent:    []string{"agent", "--appliance", "--runtime-directory", "/run/natrix"},
 		Shell:    []string{"shell"},
+		Update:   []string{"install"},
+		Trial:    []string{"trial"},
 	})
-}
-
-// settings are those of the machine.
-func settings() (config.Appliance, error) {
-	c, err := applianceConfig()
-	return c.Appliance, err
 }
 
 // applianceConfig is the configuration of an appliance. Whoever is nearer to
 // the machine wins: the network, the image, what the Raspberry Pi Imager put on
 // the medium, the file that somebody edited there, the kernel command line, what
 // was set on the console. None needs to be there.
+// The network has no say in whose updates are taken: everybody speaks there.
 func applianceConfig() (config.Config, error) {
-	return config.LoadLayers(settingFiles(), kernel, config.Session)
+	files := settingFiles()
+	c, err := config.LoadLayers(files, kernel, config.Session)
+	trusted, _ := config.LoadLayers(files[1:], kernel, config.Session) // the error is in the other one
+	c.Update = trusted.Update
+	return c, err
 }
 
 func settingFiles() []string {

@@ -39,7 +39,7 @@ func main() {
 
 // tree is the command line.
 func tree(prober *probe.Prober) *cobra.Command {
-	return prompt(prober, agentCommand(), networkCommand(), shellCommand(prober), mtrCommand())
+	return prompt(prober, agentCommand(), networkCommand(), shellCommand(prober), mtrCommand(), installCommand(), trialCommand(prober))
 }
 
 // prompt is the part of the command line that makes sense in the shell, and
@@ -54,6 +54,7 @@ func prompt(prober *probe.Prober, further ...*cobra.Command) *cobra.Command {
 		serviceCommand(),
 		doctorCommand(),
 		cli.Flash(flash.System(medium.Root())),
+		updateCommand(),
 		cli.Schema(set, report.Wires()),
 		cli.Config(),
 		cli.Version(agent.Version),

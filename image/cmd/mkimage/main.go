@@ -16,6 +16,7 @@ import (
 	"strings"
 
 	"github.com/natrix-os/natrix/agent"
+	"github.com/natrix-os/natrix/agent/update"
 	"github.com/natrix-os/natrix/board/amd64"
 	"github.com/natrix-os/natrix/board/rpi2"
 	"github.com/natrix-os/natrix/board/rpi3"
@@ -42,11 +43,17 @@ func mkimage(ctx context.Context, args []string) error {
 	out := flags.String("o", "", "output `directory` (default build/image/BOARD)")
 	config := flags.String("config", "", "`file` to install as natrix.ini")
 	location := flags.String("location", "", "`directory` whose files to install in /etc/natrix/location: data sets that say where addresses are")
+	keys := flags.String("keys", "", "`file` with the public keys that may sign updates of this image")
+	sign := flags.String("sign", "", "`file` with the private key to make an update with, of the image's slot")
+	newKey := flags.String("new-key", "", "build nothing; make a private key in this `file`, and its public key in FILE.pub")
 	lock := flags.Bool("lock", false, "build nothing; move the board's locks to its distribution's current packages")
 	sbom := flags.Bool("sbom", false, "also list what the image is made of, in sbom.txt and sbom.cdx.json")
 	only := flags.Bool("fetch", false, "build nothing; fetch what a build needs")
 	flags.Parse(args)
 
+	if *newKey != "" {
+		return makeKey(*newKey)
+	}
 	board, err := find(*name)
 	if err != nil {
 		return err
@@ -57,6 +64,14 @@ func mkimage(ctx context.Context, args []string) error {
 	}
 	if options.Location, err = files(*location); err != nil {
 		return err
+	}
+	if *keys != "" {
+		if options.Keys, err = os.ReadFile(*keys); err != nil {
+			return err
+		}
+		if _, err := update.ParsePublic(string(options.Keys)); err != nil {
+			return fmt.Errorf("%s: %w", *keys, err)
+		}
 	}
 	switch {
 	case *lock:
@@ -75,9 +90,14 @@ func mkimage(ctx context.Context, args []string) error {
 	fmt.Printf("  kernel    %10d bytes\n  initramfs %10d bytes\n  natrix    %10d bytes, in the initramfs\n  medium    %10d bytes of files in %s\n",
 		sizes.Kernel, sizes.Initramfs, sizes.Binary, sizes.Medium, board.DiskFile())
 	if *sbom {
-		return writeSBOM(ctx, board, options, *out)
+		if err := writeSBOM(ctx, board, options, *out); err != nil {
+			return err
+		}
 	}
-	return nil
+	if *sign == "" {
+		return nil
+	}
+	return makeUpdate(board, options, *sign, *out)
 }
 
 // files are the contents of a directory's files by name; "" has none.
