@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
 	"time"
 
@@ -38,6 +39,9 @@ type Config struct {
 	// status 0 if all is well, and the machine is restarted after the first, or
 	// else after the second.
 	Update, Trial []string
+
+	// Data makes or mends the data partition of the medium, and mounts it.
+	Data []string
 }
 
 // Run is the life of PID 1, from the kernel to power-off or reboot. Whatever
@@ -109,6 +113,7 @@ func (m *machine) start(c Config, try func(what string, err error)) {
 	try("read the settings", err)
 	settings := all.Appliance
 	if disk != "" {
+		c.Agent = append(slices.Clone(c.Agent), m.openData(disk, c.Data, try)...)
 		try("settle the last update", m.settle(c.Trial, all.Update.Trial))
 	}
 	try("name the host", nameHost(settings.Hostname))
@@ -123,6 +128,18 @@ func (m *machine) start(c Config, try func(what string, err error)) {
 		m.wait.Go(m.guard)
 	}
 	logPhase(m.log, "services", sinceBoot())
+}
+
+// openData returns what the agent is told of the data partition.
+func (m *machine) openData(disk medium.Disk, prepare []string, try func(what string, err error)) []string {
+	if err := m.mountData(medium.Root(), disk, prepare); err != nil {
+		m.log.Warn("data is kept in memory alone", "err", err)
+		return nil
+	}
+	try("start the clock", startClock(clockFile))
+	m.wait.Go(m.keepTime)
+	logPhase(m.log, "data", sinceBoot())
+	return []string{"--state-directory", DataDir}
 }
 
 // logPhase logs a milestone of the boot and how long after the kernel's start,

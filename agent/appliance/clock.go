@@ -17,11 +17,12 @@ import (
 // built is a file of the image with the time of its sources in Unix seconds.
 const built = "/etc/natrix/built"
 
-// startClock sets a clock that is behind the image to the time of the image, or
-// of the hardware clock if that is later. A kernel with the driver of its
+// startClock sets a clock that is behind the time in a file, that of the image
+// or the one that was last known, to that, or to the hardware clock if it is
+// later. A kernel with the driver of its
 // hardware clock built in has set it already.
-func startClock(image string) error {
-	floor, err := buildTime(image)
+func startClock(file string) error {
+	floor, err := buildTime(file)
 	if err != nil || !time.Now().Before(floor) {
 		return err
 	}
@@ -39,7 +40,7 @@ func Built() time.Time {
 	return t
 }
 
-// buildTime is long ago for an image that does not tell.
+// buildTime is the time in a file: long ago without one.
 func buildTime(image string) (time.Time, error) {
 	b, err := os.ReadFile(image)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -147,3 +147,22 @@ func TestBooted(t *testing.T) {
 		}
 	}
 }
+
+func TestAddData(t *testing.T) {
+	mbr := make([]byte, SectorSize)
+	binary.LittleEndian.PutUint32(mbr[440:], DiskID)
+	mbr[510], mbr[511] = 0x55, 0xaa
+	if err := AddData(mbr, 1000); err != nil {
+		t.Fatal(err)
+	}
+	entry := mbr[446+48 : 510]
+	if start, size := binary.LittleEndian.Uint32(entry[8:]), binary.LittleEndian.Uint32(entry[12:]); start != End || size != 1000 || entry[4] != 0x83 {
+		t.Errorf("the partition is of type %#x, at %d with %d sectors, want 0x83, %d, 1000", entry[4], start, size, End)
+	}
+	if err := AddData(mbr, 1000); err == nil {
+		t.Error("a second one is added, want an error")
+	}
+	if err := AddData(make([]byte, SectorSize), 1000); err == nil {
+		t.Error("a foreign table is taken, want an error")
+	}
+}

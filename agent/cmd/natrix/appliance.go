@@ -37,6 +37,7 @@ func initialise(ctx context.Context) error {
 		Shell:    []string{"shell"},
 		Update:   []string{"install"},
 		Trial:    []string{"trial"},
+		Data:     []string{"data"},
 	})
 }
 
@@ -82,6 +83,21 @@ func networkCommand() *cobra.Command {
 	}
 }
 
+// dataCommand is the process that PID 1 starts for a data partition that it
+// cannot mount.
+func dataCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "data", Short: "Make or mend the data partition; started by init", Hidden: true, Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			done, err := appliance.PrepareData(medium.Root())
+			if err == nil {
+				logger("info").Info("data partition", "done", done)
+			}
+			return err
+		},
+	}
+}
+
 // sendLog sends the log that PID 1 keeps, from its first line, to the collector
 // that the configuration names, until ctx ends.
 func sendLog(ctx context.Context, c config.Log, log *slog.Logger) {
@@ -114,7 +130,7 @@ func shellCommand(prober *probe.Prober) *cobra.Command {
 			if client := (appliance.Client{Path: appliance.Socket}); client.Present() {
 				c.Machine = client
 				c.Settings = shell.Settings{Files: settingFiles(), Kernel: kernel, Session: config.Session, Save: onMedium(appliance.BootDir, medium.ConfigFile), Unlock: appliance.UnlockBoot}
-				c.History = cmp.Or(onMedium(dataDir, "history")(), "/run/natrix/history")
+				c.History = cmp.Or(onMedium(appliance.DataDir, "history")(), "/run/natrix/history")
 				c.Wrong = func() error { _, err := applianceConfig(); return err }
 			}
 			path := "/dev/tty"
@@ -131,10 +147,6 @@ func shellCommand(prober *probe.Prober) *cobra.Command {
 		},
 	}
 }
-
-// dataDir is where an appliance has the data partition of its medium mounted, if
-// it has one.
-const dataDir = "/data"
 
 // onMedium is a function that returns the path of a file on a partition; ""
 // while that is not mounted.

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -69,16 +70,21 @@ func TestUpdate(t *testing.T) {
 	}
 	server := updateServer(t, files)
 
+	disk := filepath.Join(dir, board.DiskFile())
+	if err := os.Truncate(disk, 256<<20); err != nil { // room for data
+		t.Fatal(err)
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), 4*deadline)
 	defer cancel()
 	mac := "52:54:00:6e:61:40"
-	m, err := qemu.Start(ctx, qemu.Config{Board: "amd64", Disk: filepath.Join(dir, board.DiskFile()), Resets: true, Console: t.Output(), Links: []qemu.Link{{MAC: mac}}})
+	m, err := qemu.Start(ctx, qemu.Config{Board: "amd64", Disk: disk, Resets: true, Console: t.Output(), Links: []qemu.Link{{MAC: mac}}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer m.Close()
 	p := pc{t, ctx, m}
 	p.sees(`phase=medium .*slot=a`)
+	p.sees(`msg="data partition" done=made`)
 	p.sees(`phase=broker`)
 
 	terminal := strings.ReplaceAll(mac, ":", "")
@@ -133,6 +139,8 @@ func order(t *testing.T, ctx context.Context, broker *amqptest.Broker, terminal,
 	if err != nil {
 		t.Fatal(err)
 	}
+	ctx, cancel := context.WithCancel(ctx) // of the watch for this one answer
+	defer cancel()
 	answer, err := d.Ask(ctx, terminal, body)
 	if err != nil {
 		t.Fatal(err)
