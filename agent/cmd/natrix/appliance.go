@@ -131,6 +131,7 @@ func shellCommand(prober *probe.Prober) *cobra.Command {
 				c.Machine = client
 				c.Settings = shell.Settings{Files: settingFiles(), Kernel: kernel, Session: config.Session, Save: onMedium(appliance.BootDir, medium.ConfigFile), Unlock: appliance.UnlockBoot}
 				c.History = cmp.Or(onMedium(appliance.DataDir, "history")(), "/run/natrix/history")
+				c.Update = lastUpdate
 				c.Wrong = func() error { _, err := applianceConfig(); return err }
 			}
 			path := "/dev/tty"

@@ -101,6 +101,15 @@ func follow(cmd *cobra.Command, source string) error {
 	}
 }
 
+// lastUpdate is what status shows.
+func lastUpdate() string {
+	s, err := update.ReadStatus(update.StatusFile)
+	if err != nil {
+		return err.Error()
+	}
+	return s.String()
+}
+
 // installCommand is the process that PID 1 starts for an update.
 func installCommand() *cobra.Command {
 	return &cobra.Command{

@@ -27,6 +27,7 @@ type Config struct {
 	Root    func() *cobra.Command // the commands, in a new tree for each line; they write to the command's Out and Err
 	Version string                // for the banner
 	Leases  string                // directory of the leases; none are shown if empty
+	Update  func() string         // how far an update is, or what became of the last one; nil where there are none
 	Wrong   func() error          // what is wrong with the configuration, a line for each mistake; nil if nobody knows
 
 	Machine  Machine  // PID 1; nil where natrix is not that

@@ -160,6 +160,9 @@ func (s *session) status(ctx context.Context, out io.Writer) error {
 			fmt.Fprintf(w, "%s\t%s\n", v.Name, v)
 		}
 	}
+	if s.Update != nil {
+		fmt.Fprintf(w, "update\t%s\n", s.Update())
+	}
 	if s.Wrong != nil {
 		fmt.Fprintf(w, "configuration\t%s\n", mistakes(s.Wrong()))
 	}
