@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"net/url"
@@ -56,7 +57,7 @@ func drive(ctx context.Context, u *url.URL, o Options, open func(context.Context
 	defer stop()
 	err = t.navigate(loading, u)
 	cut := loading.Err() != nil
-	if err != nil && (!cut || ctx.Err() != nil) {
+	if err != nil && (!cut || ctx.Err() != nil || errors.Is(err, errSilent)) {
 		return nil, err
 	}
 	late.Reset(grace)
@@ -70,8 +71,8 @@ func drive(ctx context.Context, u *url.URL, o Options, open func(context.Context
 		return nil, fmt.Errorf("the page's times: %w", err)
 	}
 	requests, begin := t.seen()
-	if r.Navigation.ResponseStart == 0 && len(requests) == 0 {
-		return nil, fmt.Errorf("the page did not answer: %w", context.DeadlineExceeded)
+	if r.Navigation.ResponseStart == 0 && (cut || len(requests) == 0) {
+		return nil, fmt.Errorf("%w: %w", errSilent, context.DeadlineExceeded)
 	}
 	l := r.load(requests, begin)
 	l.Agent, l.Cut = agent, cut
@@ -98,6 +99,8 @@ const collect = `(async () => {
 		paint: performance.getEntriesByType('paint'),
 	});
 })()`
+
+var errSilent = errors.New("the page did not answer")
 
 // visit loads the page for the sake of what the browser keeps of it.
 func visit(ctx context.Context, t tab, u *url.URL, timeout time.Duration) error {

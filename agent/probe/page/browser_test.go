@@ -169,6 +169,19 @@ func TestBrowserFailures(t *testing.T) {
 				t.Errorf("got %+v, %v", l, err)
 			}
 		})
+		t.Run(name+", a server that says nothing", func(t *testing.T) {
+			need(t, name)
+			t.Parallel()
+			l, err := net.Listen("tcp", "127.0.0.1:0") // the kernel takes connections, and nobody reads them
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.Close()
+			mute := &url.URL{Scheme: "http", Host: l.Addr().String(), Path: "/"}
+			if got, err := browser.load(t.Context(), mute, Options{Timeout: 2 * time.Second}); !errors.Is(err, errSilent) || !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("got %+v, %v, want %v", got, err, errSilent)
+			}
+		})
 		t.Run(name+", an image that never comes", func(t *testing.T) {
 			need(t, name)
 			t.Parallel()

@@ -157,6 +157,9 @@ func do[P, R any](ctx context.Context, s *session, c cdp.Command[P, R], params P
 
 func (t *chromeTab) navigate(ctx context.Context, u *url.URL) error {
 	answer, err := do(ctx, t.session, devtools.Navigate, devtools.NavigateParams{URL: u.String()})
+	if err != nil && ctx.Err() != nil { // it is answered when the page does, and until then nothing else is
+		return fmt.Errorf("%w: %w", errSilent, ctx.Err())
+	}
 	if err != nil {
 		return err
 	}
