@@ -17,6 +17,7 @@ import (
 	"github.com/natrix-os/natrix/agent/command"
 	"github.com/natrix-os/natrix/agent/config"
 	"github.com/natrix-os/natrix/agent/door/amqp"
+	"github.com/natrix-os/natrix/agent/door/rtstat"
 	"github.com/natrix-os/natrix/agent/location"
 	"github.com/natrix-os/natrix/agent/probe"
 	"github.com/natrix-os/natrix/agent/report"
@@ -72,10 +73,11 @@ func (a Agent) Run(ctx context.Context) error {
 	prober.Locations = locations.Finder()
 	reporter := Reporter(a.Config.Network, prober)
 
-	core := clocked{command.NewSet(append(prober.Commands(), a.Further...)...).Limited(limits(a.Config.Limits))}
+	recent := new(rtstat.Recent)
+	core := clocked{command.NewSet(append(prober.Commands(), a.Further...)...).Limited(limits(a.Config.Limits)), a.noting(recent)}
 	worker := &amqp.Worker{
 		Config: a.Config.AMQP,
-		Core:   clocked{a.granted(core.Set)},
+		Core:   clocked{a.granted(core.Set), core.note},
 		Reports: []amqp.Report{
 			{Queue: amqp.BasicQueue, Every: a.Config.AMQP.Basic, Make: document(reporter.Basic, a.Log)},
 			{Queue: amqp.AdvanceQueue, Every: a.Config.AMQP.Advance, Make: document(reporter.Advance, a.Log)},
@@ -95,6 +97,7 @@ func (a Agent) Run(ctx context.Context) error {
 	if a.Alive != nil {
 		running.Go(func() { Pulse(ctx, a.Log, a.Alive, worker.Stuck) })
 	}
+	running.Go(func() { a.live(ctx, core.Set, recent, standing(worker, results)) })
 	running.Go(func() { timetable.Run(ctx) })
 	running.Go(func() { reporter.Run(ctx) })
 	running.Go(func() { results.Run(ctx) })

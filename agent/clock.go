@@ -46,12 +46,18 @@ func waitForClock(ctx context.Context, floor time.Time, log *slog.Logger) error 
 }
 
 // clocked is a core whose results say how far the clock could be trusted.
-type clocked struct{ command.Set }
+type clocked struct {
+	command.Set
+	note func(command.Result) // is shown each result; may be nil
+}
 
 func (c clocked) Execute(ctx context.Context, cmd command.Command) command.Result {
 	r := c.Set.Execute(ctx, cmd)
 	if now, err := (sysinfo.Machine{}).Clock(); err == nil {
 		r.Clock = &command.Clock{Synchronised: now.Synchronised, Age: now.Corrected, Offset: now.Offset, MaxError: now.MaxError}
+	}
+	if c.note != nil {
+		c.note(r)
 	}
 	return r
 }

@@ -29,6 +29,7 @@ type Config struct {
 	Location  Location
 	Capture   Capture
 	Metrics   Metrics
+	Live      Live
 	Appliance Appliance
 	Update    Update
 	Log       Log
@@ -87,6 +88,20 @@ type Capture struct {
 	Directory string // where they are, at most 64 MiB; "" refuses such commands, which is the default
 }
 
+// Live configures the live door, which stays closed while both addresses are
+// empty.
+type Live struct {
+	Listen      string   // where the page, WebSocket and HTTP are: an address and a port, such as :8000; default none
+	Raw         string   // where the protocol of Rt-Stat is over plain TCP; default none
+	Token       string   // without which nothing is told; default none is wanted
+	Clients     int      // at once; 0 is any number, default 10
+	Certificate string   // file of a certificate, for TLS at Listen; default none
+	Key         string   // file of its key, if that is another
+	Commands    []string // that may be run from the page if there is a Token; default none
+	Origins     []string // hosts whose pages may connect, besides this one; default none
+	Modules     string   // blackbox.yml with the modules of /probe; default those of the exporter's example
+}
+
 // Appliance configures the machine when natrix is its PID 1.
 type Appliance struct {
 	Hostname string       // default: natrix- and the end of the first link's MAC
@@ -129,6 +144,7 @@ func Default() Config {
 	return Config{
 		AMQP:      AMQP{Prefetch: 256, Basic: time.Minute, Advance: 30 * time.Minute},
 		Location:  Location{Data: []string{"/etc/natrix/location"}},
+		Live:      Live{Clients: 10},
 		Appliance: Appliance{Watchdog: true, Tools: true},
 		Update:    Update{Trial: 85 * time.Second},
 		Log:       Log{Level: "info", Directory: "/var/log/natrix"},

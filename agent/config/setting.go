@@ -22,7 +22,7 @@ func (s Setting) Secret() string {
 	switch {
 	case s.Value == "":
 		return ""
-	case s.Key == "password":
+	case s.Key == "password", s.Section == "live" && s.Key == "token":
 		return "(hidden)"
 	case s.Section == "rabbitmq" && s.Key == "url":
 		var shown []string

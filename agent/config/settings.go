@@ -52,6 +52,17 @@ func settings() []setting {
 		{"limits", "heavy", "", func(c *Config, v string) error { return whole(&c.Limits.Heavy, v, 1, 65536) }},
 
 		{"capture", "directory", "", func(c *Config, v string) error { return directory(&c.Capture.Directory, v) }},
+
+		{"live", "listen", "live", func(c *Config, v string) error { return listen(&c.Live.Listen, v) }},
+		{"live", "raw", "", func(c *Config, v string) error { return listen(&c.Live.Raw, v) }},
+		{"live", "token", "", func(c *Config, v string) error { c.Live.Token = v; return nil }},
+		{"live", "clients", "", func(c *Config, v string) error { return whole(&c.Live.Clients, v, 0, 65536) }},
+		{"live", "certificate", "", func(c *Config, v string) error { return directory(&c.Live.Certificate, v) }},
+		{"live", "key", "", func(c *Config, v string) error { return directory(&c.Live.Key, v) }},
+		{"live", "commands", "", func(c *Config, v string) error { c.Live.Commands = list(v); return nil }},
+		{"live", "origins", "", func(c *Config, v string) error { c.Live.Origins = list(v); return nil }},
+		{"live", "modules", "", func(c *Config, v string) error { return directory(&c.Live.Modules, v) }},
+
 		{"location", "data", "", func(c *Config, v string) error { c.Location.Data = list(v); return nil }},
 
 		{"metrics", "listen", "", func(c *Config, v string) error { return listener(&c.Metrics.Listen, v) }},
@@ -103,6 +114,25 @@ func port(p *string, v string) error {
 	var n int
 	if err := whole(&n, v, 1, 65535); err != nil {
 		return err
+	}
+	*p = v
+	return nil
+}
+
+// listen takes an address and a port, or a port alone; nothing for nowhere.
+func listen(p *string, v string) error {
+	if v != "" && !strings.Contains(v, ":") {
+		v = ":" + v
+	}
+	address, number, err := net.SplitHostPort(v)
+	if v != "" && err == nil {
+		err = port(&number, number)
+	}
+	if v != "" && err == nil && address != "" {
+		_, err = netip.ParseAddr(address)
+	}
+	if v != "" && err != nil {
+		return fmt.Errorf("%q is not a port, or an address and a port, such as 192.0.2.7:8000", v)
 	}
 	*p = v
 	return nil

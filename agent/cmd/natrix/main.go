@@ -51,6 +51,7 @@ func prompt(prober *probe.Prober, further ...*cobra.Command) *cobra.Command {
 		reportCommand(prober),
 		dispatchCommand(),
 		fleetCommand(),
+		liveCommand(prober),
 		serviceCommand(),
 		doctorCommand(),
 		cli.Flash(flash.System(medium.Root())),

@@ -167,7 +167,9 @@ func (s *session) publish(ctx context.Context, queue string, body []byte) error 
 
 // consume has a consumer for each link, as links come and go.
 func (s *session) consume(ctx context.Context) error {
+	defer s.worker.consuming.Store(false)
 	first := sync.OnceFunc(func() {
+		s.worker.consuming.Store(true)
 		if s.worker.Opened != nil {
 			s.worker.Opened()
 		}

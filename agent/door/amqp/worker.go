@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/natrix-os/natrix/agent/command"
@@ -50,11 +51,16 @@ type Worker struct {
 	Opened   func() // called each time the queues are being consumed; may be nil
 	Received func() // called for each command that comes in; may be nil
 
+	consuming atomic.Bool
+
 	slots    chan struct{} // one for each command that may run
 	running  sync.WaitGroup
 	progress progress
 	apart    bool // the broker counts the prefetch for each consumer alone: a session learns it and tells the next
 }
+
+// Consuming reports whether the queues are being consumed.
+func (w *Worker) Consuming() bool { return w.consuming.Load() }
 
 // Run consumes until ctx ends, and then returns nil once every command it
 // started has ended. What was cut short stays in the broker's queue.
