@@ -1,6 +1,7 @@
 package appliance
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"log/slog"
@@ -43,8 +44,8 @@ func Network(ctx context.Context, settings config.Appliance, log *slog.Logger) e
 		Changed: func(l lease.Lease) {
 			first.Do(func() { logPhase(log, "network", sinceBoot(), "link", l.Link, "addr", l.Addr.Addr()) })
 			offer(offers, addressWords(l.NTP))
-			if l.Config != "" {
-				offer(configs, l.Config)
+			if from := cmp.Or(settings.Config, l.Config); from != "" {
+				offer(configs, from)
 			}
 		},
 	}, log)

@@ -105,6 +105,7 @@ type Live struct {
 // Appliance configures the machine when natrix is its PID 1.
 type Appliance struct {
 	Hostname string       // default: natrix- and the end of the first link's MAC
+	Config   string       // URL of a file that every other configuration wins over; default: option 224 of the leases
 	NTP      []string     // time servers; default: those of the lease, then the pool
 	Watchdog bool         // feed /dev/watchdog; default true
 	DNS      []netip.Addr // name servers; default: those of the leases

@@ -70,6 +70,7 @@ func TestCheck(t *testing.T) {
 	for name, value := range map[string]string{
 		"rabbitmq.prefetch": "many", "rabbitmq.nothing": "1", "prefetch": "1", "rabbitmq.username": "a\n[X]", "mqtt.host": "h",
 		"appliance.dns": "x", "appliance.address": "eth0", "appliance.password": "secret",
+		"appliance.config": "http://user:password@192.0.2.1/natrix.ini",
 	} {
 		if s, err := Check(name, value); err == nil {
 			t.Errorf("Check(%s, %q) = %+v, want an error", name, value, s)

@@ -68,6 +68,7 @@ func settings() []setting {
 		{"metrics", "listen", "", func(c *Config, v string) error { return listener(&c.Metrics.Listen, v) }},
 
 		{"appliance", "hostname", "hostname", func(c *Config, v string) error { return hostname(&c.Appliance.Hostname, v) }},
+		{"appliance", "config", "config", func(c *Config, v string) error { return further(&c.Appliance.Config, v) }},
 		{"appliance", "ntp", "ntp", func(c *Config, v string) error { c.Appliance.NTP = list(v); return nil }},
 		{"appliance", "dns", "dns", func(c *Config, v string) error { return addresses(&c.Appliance.DNS, v) }},
 		{"appliance", "address", "address", func(c *Config, v string) error { return byHand(&c.Appliance.Address, v) }},
@@ -235,6 +236,17 @@ func collector(p *string, v string) error {
 		return err
 	}
 	*p = u.Scheme + "://" + net.JoinHostPort(u.Hostname(), number)
+	return nil
+}
+
+// further reads the URL of a configuration, which has no password in it: the
+// kernel command line is for everybody to read.
+func further(p *string, v string) error {
+	u, err := url.Parse(v)
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" || u.User != nil {
+		return errors.New("not the URL of a file, such as http://192.0.2.1/natrix.ini")
+	}
+	*p = v
 	return nil
 }
 

@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"log/slog"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -56,6 +57,7 @@ func prompt(prober *probe.Prober, further ...*cobra.Command) *cobra.Command {
 		doctorCommand(),
 		cli.Flash(flash.System(medium.Root())),
 		updateCommand(),
+		cli.PXE(func() *slog.Logger { return logger("info") }),
 		cli.Schema(set, report.Wires()),
 		cli.Config(),
 		cli.Version(agent.Version),
