@@ -23,6 +23,7 @@ import (
 	"github.com/natrix-os/natrix/agent/report"
 	"github.com/natrix-os/natrix/agent/schedule"
 	"github.com/natrix-os/natrix/agent/spool"
+	"github.com/natrix-os/natrix/agent/status"
 	"github.com/natrix-os/natrix/sysinfo"
 	"github.com/natrix-os/natrix/sysinfo/netif"
 )
@@ -39,12 +40,14 @@ const (
 
 // Agent is a terminal that is about to run.
 type Agent struct {
-	Config  config.Config
-	Log     *slog.Logger
-	Places  spool.Places         // where results are kept beside memory; none is fine
-	Alive   func()               // called every few seconds while nothing is stuck; may be nil
-	Reached func(phase string)   // called at most once for each milestone; may be nil
-	Further []command.Definition // commands of this machine besides the probes
+	Config    config.Config
+	Log       *slog.Logger
+	Places    spool.Places         // where results are kept beside memory; none is fine
+	Alive     func()               // called every few seconds while nothing is stuck; may be nil
+	Reached   func(phase string)   // called at most once for each milestone; may be nil
+	Further   []command.Definition // commands of this machine besides the probes
+	Runtime   string               // directory for the socket that tells the status; "" for none
+	Sandboxed bool                 // whether the process has given up what it does not need
 
 	// ClockFloor is a time at which this program cannot have run: a clock that
 	// says less was never set, and is waited for. Zero is that of this version.
@@ -85,6 +88,7 @@ func (a Agent) Run(ctx context.Context) error {
 		Results:  results,
 		Links:    netif.Watch,
 		Log:      a.Log.With("door", "amqp"),
+		Tally:    new(status.Tally),
 		Opened:   a.milestone(PhaseBroker),
 		Received: a.milestone(PhaseCommand),
 	}
@@ -94,6 +98,7 @@ func (a Agent) Run(ctx context.Context) error {
 	}
 	var running sync.WaitGroup
 	defer running.Wait()
+	a.tell(ctx, &running, worker, results)
 	if a.Alive != nil {
 		running.Go(func() { Pulse(ctx, a.Log, a.Alive, worker.Stuck) })
 	}

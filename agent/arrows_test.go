@@ -21,7 +21,7 @@ var rows = [][]string{
 	{"agent", "agent/appliance", "board", "image/qemu"},
 	{"agent/door"},
 	{"agent/probe", "agent/report", "agent/lease", "agent/spool", "agent/schedule", "agent/service", "agent/update", "agent/doctor", "agent/flash", "agent/pxe", "image"},
-	{"agent/command", "agent/packet", "agent/capture", "agent/config", "agent/location", "agent/logs", "agent/medium", "sysinfo", "sysinfo/netif"},
+	{"agent/command", "agent/packet", "agent/capture", "agent/config", "agent/location", "agent/logs", "agent/medium", "agent/status", "sysinfo", "sysinfo/netif"},
 }
 
 // sideways are the arrows within a row that the house has.

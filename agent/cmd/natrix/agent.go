@@ -60,13 +60,15 @@ func agentCommand() *cobra.Command {
 				log.Warn("no directory for captures", "err", err)
 			}
 		}
+		sandboxed := settings.Sandbox
 		if settings.Sandbox {
 			if err := sandbox.Enter(keep(settings.Capture.Directory, settings.Log.Directory, above(logFile), *ram, *disk)); err != nil {
 				log.Warn("not all was given up", "err", err)
+				sandboxed = false
 			}
 		}
 		places := spool.Places{RAM: below(*ram, "spool"), Medium: below(*disk, "spool")}
-		a := agent.Agent{Config: settings, Log: log, Places: places, Alive: alive, Reached: func(phase string) { milestone(log, phase) }}
+		a := agent.Agent{Config: settings, Log: log, Places: places, Alive: alive, Runtime: *ram, Sandboxed: sandboxed, Reached: func(phase string) { milestone(log, phase) }}
 		if *isAppliance {
 			a.Reached = func(phase string) { milestone(log, phase); noteSession(log, phase) }
 			a.Further = remoteUpdate(settings.Update)

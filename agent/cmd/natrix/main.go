@@ -40,7 +40,7 @@ func main() {
 
 // tree is the command line.
 func tree(prober *probe.Prober) *cobra.Command {
-	return prompt(prober, agentCommand(), networkCommand(), shellCommand(prober), mtrCommand(), installCommand(), dataCommand(), trialCommand(prober))
+	return prompt(prober, agentCommand(), cli.Status(), networkCommand(), shellCommand(prober), mtrCommand(), installCommand(), dataCommand(), trialCommand(prober))
 }
 
 // prompt is the part of the command line that makes sense in the shell, and

@@ -24,6 +24,7 @@ var (
 // messages at a time. It ends with its channel.
 type publisher struct {
 	channel *amqp091.Channel
+	gate    gate
 	id      atomic.Uint64
 	asked   chan question
 	closed  chan struct{}
@@ -76,10 +77,12 @@ func publishOnce(ctx context.Context, broker, queue string, body []byte) error {
 	return p.publish(ctx, queue, body)
 }
 
-// publish sends a durable message and returns once the broker has it in the queue.
+// publish sends a durable message and returns once the broker has it in the
+// queue. It waits while the broker takes none.
 func (p *publisher) publish(ctx context.Context, queue string, body []byte) error {
-	ctx, cancel := context.WithTimeout(ctx, confirmTimeout)
-	defer cancel()
+	if err := p.admitted(ctx); err != nil {
+		return fmt.Errorf("publish to %s: %w", queue, err)
+	}
 	id := strconv.FormatUint(p.id.Add(1), 10)
 	confirm, err := p.channel.PublishWithDeferredConfirmWithContext(ctx, "", queue, true, false, amqp091.Publishing{
 		ContentType:  "application/json",
@@ -90,7 +93,7 @@ func (p *publisher) publish(ctx context.Context, queue string, body []byte) erro
 	if err != nil {
 		return fmt.Errorf("publish to %s: %w", queue, err)
 	}
-	ok, err := confirm.WaitContext(ctx)
+	ok, err := p.confirmed(ctx, confirm)
 	switch {
 	case err != nil:
 		return fmt.Errorf("publish to %s: no confirm: %w", queue, err)
@@ -102,6 +105,43 @@ func (p *publisher) publish(ctx context.Context, queue string, body []byte) erro
 		return fmt.Errorf("publish to %s: %w", queue, errUnroutable)
 	}
 	return nil
+}
+
+// admitted returns once the broker takes messages.
+func (p *publisher) admitted(ctx context.Context) error {
+	for shut := p.gate.shut(); shut != nil; shut = p.gate.shut() {
+		select {
+		case <-shut:
+		case <-p.closed:
+			return amqp091.ErrClosed
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// confirmed waits for the broker to say that it has the message. The time in
+// which it takes none does not count.
+func (p *publisher) confirmed(ctx context.Context, confirm *amqp091.DeferredConfirmation) (bool, error) {
+	timer := time.NewTimer(confirmTimeout)
+	defer timer.Stop()
+	for {
+		select {
+		case <-confirm.Done():
+			return confirm.Acked(), nil
+		case <-ctx.Done():
+			return false, ctx.Err()
+		case <-timer.C:
+			if p.gate.shut() == nil {
+				return false, context.DeadlineExceeded
+			}
+			if err := p.admitted(ctx); err != nil {
+				return false, err
+			}
+			timer.Reset(confirmTimeout)
+		}
+	}
 }
 
 // returned reports whether a confirmed message came back as unroutable. The

@@ -27,9 +27,10 @@ type session struct {
 	commands  *amqp091.Channel // consumes; a channel that also published would be throttled with the publishers
 	acks      *acks
 	publisher *publisher
-	cancels   chan string     // consumers that the broker cancelled, by tag
-	group     *errgroup.Group // every goroutine that ends with the session
-	answering sync.WaitGroup  // responses on their way
+	blocks    chan amqp091.Blocking // the broker takes messages or does not
+	cancels   chan string           // consumers that the broker cancelled, by tag
+	group     *errgroup.Group       // every goroutine that ends with the session
+	answering sync.WaitGroup        // responses on their way
 
 	mu        sync.Mutex
 	consumers map[string]netif.Link // by terminal id, which is also the consumer's tag; changed by consume alone
@@ -46,6 +47,7 @@ func (w *Worker) session(ctx context.Context, broker string) error {
 	if err != nil {
 		return err
 	}
+	w.state.connected(broker)
 	w.Log.Info("connected", "broker", config.Redact(broker))
 
 	s.outlive = func(do func(context.Context)) { w.running.Go(func() { do(ctx) }) }
@@ -54,6 +56,7 @@ func (w *Worker) session(ctx context.Context, broker string) error {
 	s.group.Go(func() error { return s.guard(inner) })
 	s.group.Go(func() error { return s.consume(inner) })
 	s.group.Go(func() error { return s.sweep(inner) })
+	s.group.Go(func() error { return s.heed(inner) })
 	for _, r := range w.Reports {
 		s.group.Go(func() error { return s.report(inner, r) })
 	}
@@ -140,6 +143,7 @@ func (s *session) open() (err error) {
 	if s.publisher, err = newPublisher(s.conn); err != nil {
 		return err
 	}
+	s.noteBlocks()
 	if s.commands, err = s.conn.Channel(); err != nil {
 		return fmt.Errorf("open channel: %w", err)
 	}
@@ -155,7 +159,11 @@ func (s *session) open() (err error) {
 
 // publish sends a durable message and returns once the broker has it.
 func (s *session) publish(ctx context.Context, queue string, body []byte) error {
+	begin := time.Now()
 	err := s.publisher.publish(ctx, queue, body)
+	if err == nil {
+		s.worker.Tally.Published(time.Since(begin))
+	}
 	if errors.Is(err, errUnroutable) { // the queue was deleted under us
 		if err := ensure(s.conn, queue, nil); err != nil {
 			return err
@@ -225,6 +233,7 @@ func (s *session) replace(now map[string]netif.Link) map[string]netif.Link {
 	defer s.mu.Unlock()
 	before := s.consumers
 	s.consumers = now
+	s.worker.state.consuming(now)
 	return before
 }
 
@@ -258,7 +267,7 @@ func (s *session) report(ctx context.Context, r Report) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		if err == nil {
+		if err == nil && s.publisher.gate.shut() == nil { // what the broker does not take now is old by then
 			err = s.publish(ctx, r.Queue, body)
 		}
 		switch {

@@ -5,6 +5,7 @@ package amqp
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"log/slog"
@@ -18,6 +19,7 @@ import (
 	"github.com/natrix-os/natrix/agent/command"
 	"github.com/natrix-os/natrix/agent/config"
 	"github.com/natrix-os/natrix/agent/spool"
+	"github.com/natrix-os/natrix/agent/status"
 	"github.com/natrix-os/natrix/sysinfo/netif"
 	"github.com/rabbitmq/amqp091-go"
 	"golang.org/x/sync/errgroup"
@@ -44,6 +46,7 @@ type Worker struct {
 	Reports []Report
 	Results *spool.Spool // what was run, and is not yet with the server
 	Log     *slog.Logger
+	Tally   *status.Tally // counts what is done; may be nil
 
 	// Links yields the links of the terminal, again whenever they change.
 	Links func(context.Context) iter.Seq2[[]netif.Link, error]
@@ -56,6 +59,7 @@ type Worker struct {
 	slots    chan struct{} // one for each command that may run
 	running  sync.WaitGroup
 	progress progress
+	state    state
 	apart    bool // the broker counts the prefetch for each consumer alone: a session learns it and tells the next
 }
 
@@ -74,6 +78,7 @@ func (w *Worker) Run(ctx context.Context) error {
 		broker := w.Config.URLs[try%len(w.Config.URLs)]
 		begin := time.Now()
 		err := w.session(ctx, broker)
+		w.state.lost(broker, err)
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -211,8 +216,21 @@ func (s *session) run(ctx, lifetime context.Context, cmd command.Command) []byte
 	if lifetime.Err() != nil {
 		return nil
 	}
+	w.Tally.Ran(ran(cmd, result))
 	w.Log.Info("done", "cmd", cmd.Name, "dst", cmd.Target(), "link", cmd.Link, "took", result.Answered.Sub(result.Sent).Round(time.Microsecond), "err", result.Err)
 	return command.Encode(result)
+}
+
+// ran is what a status tells of a command.
+func ran(cmd command.Command, r command.Result) status.Run {
+	run := status.Run{At: cmd.Received, Command: cmd.Name, Target: cmd.Target(), Took: r.Answered.Sub(r.Sent)}
+	if r.Err != nil {
+		run.Err = r.Err.Error()
+	}
+	if errors.Is(r.Err, command.ErrUnsupported) {
+		run.Command = "unknown" // a server can make up any number of names
+	}
+	return run
 }
 
 // refuse deals with a message that is not a command. It will never be one, and
