@@ -140,10 +140,15 @@ func (m *machine) try(gate []string, slots update.Medium, left time.Duration) {
 	if err != nil {
 		reason = err
 	}
-	if r, err := slots.Last(); err == nil && r.Reason == "" {
-		if err := update.Reject(slots, r, reason); err != nil {
-			m.log.Error("record the trial", "err", err)
-		}
+	r, err := slots.Last()
+	switch {
+	case err == nil && r.Reason != "": // the gate's own
+		reason = errors.New(r.Reason)
+	case err == nil:
+		err = update.Reject(slots, r, reason)
+	}
+	if err != nil {
+		m.log.Error("record the trial", "err", err)
 	}
 	m.log.Error("this version is not kept: reboot into the other slot", "err", reason)
 	m.order(reboot)

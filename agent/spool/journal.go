@@ -8,6 +8,7 @@ import (
 	"hash/crc32"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"github.com/google/renameio/v2"
 )
@@ -122,10 +123,13 @@ func (j *journal) sync() error {
 }
 
 // replace has the file hold the given records and nothing else. A power cut
-// leaves the old ones or the new ones.
+// leaves the old ones or the new ones; once it returns, the new ones.
 func (j *journal) replace(records []byte) error {
 	path := j.file.Name()
 	if err := renameio.WriteFile(path, records, 0o600); err != nil {
+		return fmt.Errorf("write spool: %w", err)
+	}
+	if err := syncDirectory(filepath.Dir(path)); err != nil {
 		return fmt.Errorf("write spool: %w", err)
 	}
 	file, err := os.OpenFile(path, os.O_RDWR, 0)
@@ -135,6 +139,17 @@ func (j *journal) replace(records []byte) error {
 	j.file.Close()
 	j.file, j.size = file, int64(len(records))
 	return nil
+}
+
+// syncDirectory returns once the names in a directory are safe from a power cut
+// (fsync(2)).
+func syncDirectory(path string) error {
+	dir, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return dir.Sync()
 }
 
 func (j *journal) close() error { return j.file.Close() }

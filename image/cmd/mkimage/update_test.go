@@ -36,7 +36,8 @@ const (
 
 // TestUpdate takes a PC under GRUB from one version to the next, then to one
 // that panics and to one that boots and does not work: each time it is well
-// again by itself. The server orders the first by AMQP, over a line that breaks.
+// again by itself. The server orders the first two by AMQP, a person the last at
+// the console; each is downloaded over a line that breaks.
 func TestUpdate(t *testing.T) {
 	slow(t)
 	broker := amqptest.ForTest(t)
@@ -101,7 +102,7 @@ func TestUpdate(t *testing.T) {
 	p.sees(`last="0.90.2 rolled back in slot a.*did not get as far`)
 	p.sees(`phase=broker`)
 
-	order(t, ctx, broker, terminal, server+"/0.90.3")
+	p.types("update " + server + "/0.90.3")
 	p.sees(`update installed.* version=0.90.3 slot=a`)
 	p.sees(`phase=medium .*slot=a`)
 	at := p.sees(`not kept.* broker: no session`)
@@ -109,6 +110,8 @@ func TestUpdate(t *testing.T) {
 	p.sees(`phase=medium .*slot=b`)
 	p.sees(`last="0.90.3 rolled back in slot a.* broker: no session`)
 	p.sees(`phase=broker`)
+	p.types("status")
+	p.sees(`^update +0\.90\.3 rolled back .* broker: no session`)
 }
 
 // pc is a machine whose console is watched.
@@ -125,6 +128,14 @@ func (p pc) sees(pattern string) []string {
 		p.t.Fatal(err)
 	}
 	return match
+}
+
+// types has a person type a line.
+func (p pc) types(line string) {
+	p.t.Helper()
+	if err := p.m.WriteLine(line); err != nil {
+		p.t.Fatal(err)
+	}
 }
 
 // order has the server order an update.
