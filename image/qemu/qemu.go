@@ -22,18 +22,19 @@ const Host = "10.0.2.2"
 
 // Config describes a machine. Board is required, and one of Dir, Disk and PXE.
 type Config struct {
-	Board   string    // amd64, rpi2 or rpi3
-	Dir     string    // holds kernel, initramfs and device trees to be started at once, as image.Build writes them
-	Cmdline string    // added to the kernel command line of Dir, after the console
-	Disk    string    // image of the medium: a PC's disk or stick, a Raspberry Pi's card; what is written is lost
-	USB     bool      // a PC has Disk as a USB stick
-	UEFI    bool      // a PC has UEFI instead of a BIOS
-	PXE     string    // file that a PC boots over its first link, served by TFTP with the directory that it is in
-	Memory  int       // MiB; 0 is 256. The Raspberry Pi models ignore it, they have 1024
-	Links   []Link    // none: the machine has no network
-	Resets  bool      // a machine that restarts goes on, with Disk as it is then, instead of ending
-	Args    []string  // more arguments for QEMU, such as drives
-	Console io.Writer // gets a copy of all console output as it comes; nil for none
+	Board   string                // amd64, rpi2 or rpi3
+	Dir     string                // holds kernel, initramfs and device trees to be started at once, as image.Build writes them
+	Cmdline string                // added to the kernel command line of Dir, after the console
+	Disk    string                // image of the medium: a PC's disk or stick, a Raspberry Pi's card; what is written is lost
+	USB     bool                  // a PC has Disk as a USB stick
+	UEFI    bool                  // a PC has UEFI instead of a BIOS
+	PXE     string                // file that a PC boots over its first link, served by TFTP with the directory that it is in
+	Memory  int                   // MiB; 0 is 256. The Raspberry Pi models ignore it, they have 1024
+	Links   []Link                // none: the machine has no network
+	Resets  bool                  // a machine that restarts goes on, with Disk as it is then, instead of ending
+	Args    []string              // more arguments for QEMU, such as drives
+	Start   func(*exec.Cmd) error // starts the emulator somewhere else, such as in a network namespace; nil: here
+	Console io.Writer             // gets a copy of all console output as it comes; nil for none
 }
 
 // Link is a network card on QEMU's user network, which answers DHCP and lets
@@ -41,6 +42,9 @@ type Config struct {
 type Link struct {
 	MAC     string // as in 52:54:00:12:34:56; empty is QEMU's choice
 	Silent  bool   // nobody is at the other end of the cable
+	Tap     string // the tap link at the other end, instead of a user network; where Start starts the emulator
+	Boot    bool   // the machine boots over this link, as it does over the first one with PXE
+	NoROM   bool   // without the card's iPXE: UEFI boots by itself
 	Forward []Forward
 }
 
@@ -84,7 +88,10 @@ func Start(ctx context.Context, c Config) (*Machine, error) {
 	cmd.ExtraFiles = []*os.File{theirs}
 	cmd.Stderr = m.stderr
 	started := make(chan error)
-	go m.run(cmd, started)
+	if c.Start == nil {
+		c.Start = (*exec.Cmd).Start
+	}
+	go m.run(cmd, c.Start, started)
 	if err := <-started; err != nil {
 		monitor.conn.Close()
 		kill()
@@ -96,11 +103,11 @@ func Start(ctx context.Context, c Config) (*Machine, error) {
 // run is the life of the emulator. It stays on one thread because the signal
 // that ends the emulator when this process dies is tied to the thread that
 // started it (PR_SET_PDEATHSIG in prctl(2)).
-func (m *Machine) run(cmd *exec.Cmd, started chan<- error) {
+func (m *Machine) run(cmd *exec.Cmd, start func(*exec.Cmd) error, started chan<- error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	output, err := m.start(cmd)
+	output, err := m.start(cmd, start)
 	started <- err
 	if err != nil {
 		return
@@ -111,14 +118,14 @@ func (m *Machine) run(cmd *exec.Cmd, started chan<- error) {
 	close(m.done)
 }
 
-func (m *Machine) start(cmd *exec.Cmd) (output io.Reader, err error) {
+func (m *Machine) start(cmd *exec.Cmd, start func(*exec.Cmd) error) (output io.Reader, err error) {
 	if m.input, err = cmd.StdinPipe(); err != nil {
 		return nil, err
 	}
 	if output, err = cmd.StdoutPipe(); err != nil {
 		return nil, err
 	}
-	return output, cmd.Start()
+	return output, start(cmd)
 }
 
 // cause says in one error how the emulator ended.
@@ -229,6 +236,9 @@ func (c Config) disk(m model) []string {
 // has a name, and the directory that it is in.
 func (l Link) args(i int, card, pxe string) []string {
 	network := fmt.Sprintf("user,id=n%d,net=10.0.%d.0/24", i, 2+i)
+	if l.Tap != "" {
+		network = fmt.Sprintf("tap,id=n%d,ifname=%s,script=no,downscript=no", i, l.Tap)
+	}
 	if l.Silent { // to the discard port: without any peer QEMU would not take the guest's packets
 		network = fmt.Sprintf("socket,id=n%d,udp=127.0.0.1:9,localaddr=127.0.0.1:0", i)
 	}
@@ -241,7 +251,12 @@ func (l Link) args(i int, card, pxe string) []string {
 	}
 	if pxe != "" {
 		network += fmt.Sprintf(",tftp=%s,bootfile=%s", filepath.Dir(pxe), filepath.Base(pxe))
+	}
+	if pxe != "" || l.Boot {
 		device += ",bootindex=1"
+	}
+	if l.NoROM {
+		device += ",romfile="
 	}
 	return []string{"-netdev", network, "-device", device}
 }
