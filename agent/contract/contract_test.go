@@ -43,6 +43,7 @@ func TestCheck(t *testing.T) {
 		{"links carry the commands of their queues", l.links},
 		{"ping takes all its options", l.pingOptions},
 		{"public addresses are found by each link", l.publicAddresses},
+		{"browsers start from within the sandbox", l.browsers},
 	} {
 		t.Run(check.name, check.run)
 	}

@@ -169,6 +169,7 @@ func (l *lab) newEtc(t testing.TB) string {
 		"os-release":                    "ID=raspbian\nNAME=\"Raspbian GNU/Linux\"\nVERSION_ID=\"9\"\nVERSION=\"9 (stretch)\"\nID_LIKE=debian\n",
 		"ssl/certs/ca-certificates.crt": l.lanTargets.authority + l.otherTargets.authority,
 		"natrix/natrix.ini":             shipped,
+		"chromium.d/none":               "", // Debian's chromium wants to read one
 	} {
 		write(t, filepath.Join(dir, name), body)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/natrix-os/natrix/agent"
 	"github.com/natrix-os/natrix/agent/config"
 	"github.com/natrix-os/natrix/agent/door/cli"
+	"github.com/natrix-os/natrix/agent/probe/page"
 	"github.com/natrix-os/natrix/agent/sandbox"
 	"github.com/natrix-os/natrix/agent/spool"
 	"github.com/spf13/cobra"
@@ -79,12 +80,18 @@ func agentCommand() *cobra.Command {
 }
 
 // keep is what the agent needs: raw sockets, the clock of a network card, and
-// the directories that it writes to.
+// the directories that it writes to. On a machine with browsers it keeps what
+// takes to run one as a user of its own, in a sandbox that is the browser's.
 func keep(directories ...string) sandbox.Policy {
-	return sandbox.Policy{
+	p := sandbox.Policy{
 		Capabilities: []cap.Value{cap.NET_RAW, cap.NET_ADMIN},
 		Writable:     append(directories, "/run/natrix", os.TempDir()),
 	}
+	if len(page.Installed()) > 0 {
+		p.Capabilities = append(p.Capabilities, cap.CHOWN, cap.KILL, cap.SETGID, cap.SETUID)
+		p.Writable = append(p.Writable, "/proc") // a browser maps its users in there
+	}
+	return p
 }
 
 // alive tells the supervisor, which is PID 1 of an appliance or systemd, that

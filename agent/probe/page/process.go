@@ -86,6 +86,11 @@ func launch(ctx context.Context, it program) (*process, error) {
 	return p, nil
 }
 
+// Installed are the programs of the browsers that there are.
+func Installed() []string {
+	return slices.DeleteFunc([]string{installed(chromes), installed(firefoxes)}, func(path string) bool { return path == "" })
+}
+
 func installed(names []string) string {
 	for _, name := range names {
 		if found, err := exec.LookPath(name); err == nil {
@@ -154,7 +159,7 @@ func (p *process) settle() (err error) {
 		return err
 	}
 	if !privileged() {
-		return errors.New("root without the capabilities to run it as another user (CHOWN, KILL, SETGID, SETUID): see [COMMON] sandbox, or the service's unit")
+		return errors.New("root without the capabilities to run it as another user (CHOWN, KILL, SETGID, SETUID): see the service's unit")
 	}
 	for range 16 {
 		user := firstUser + rand.IntN(users)
