@@ -24,6 +24,7 @@ const Session = "/run/natrix/session.ini"
 // Config is what one terminal is told. Parts receive their section by value.
 type Config struct {
 	AMQP      AMQP
+	Zabbix    Zabbix
 	Network   Network
 	Limits    Limits
 	Location  Location
@@ -144,6 +145,7 @@ type Log struct {
 func Default() Config {
 	return Config{
 		AMQP:      AMQP{Prefetch: 256, Basic: time.Minute, Advance: 30 * time.Minute},
+		Zabbix:    Zabbix{Protocol: "auto", Agent: 10050, Buffer: 64},
 		Location:  Location{Data: []string{"/etc/natrix/location"}},
 		Live:      Live{Clients: 10},
 		Appliance: Appliance{Watchdog: true, Tools: true},

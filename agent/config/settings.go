@@ -26,7 +26,7 @@ type setting struct {
 // settings lists every key that the file may hold. Keys of the original client
 // that mean nothing here are accepted, so that its file is read unchanged.
 func settings() []setting {
-	return []setting{
+	return append(zabbixSettings(), []setting{
 		{"rabbitmq", "host", "", func(c *Config, v string) error { return host(&c.broker.host, v) }},
 		{"rabbitmq", "port", "", func(c *Config, v string) error { return port(&c.broker.port, v) }},
 		{"rabbitmq", "username", "", func(c *Config, v string) error { c.broker.username = v; return nil }},
@@ -96,7 +96,7 @@ func settings() []setting {
 		{"mqtt", "client_id", "", nil},
 		{"mqtt", "ssl", "", nil},
 		{"mqtt", "keepalive", "", nil},
-	}
+	}...)
 }
 
 // find looks a setting up by section and key, or returns nil.
