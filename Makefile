@@ -65,7 +65,7 @@ check: vet ## vet, unit tests and fuzz seeds: a minute, no root, no network
 RACE = ./agent/command ./agent/config ./agent/doctor ./agent/door/... ./agent/logs ./agent/packet ./agent/probe ./agent/report ./agent/spool ./image/qemu ./sysinfo
 
 test: packages-test location vet ## everything: unit tests, namespaces, a real broker, real mtr, booted boards; nothing skips
-	NATRIX_MUST=net,rabbitmq,mtr,fping,curl,systemd,chromium,firefox,fat,loop,boot,location,tcpdump go test -count=1 -p 1 -timeout 20m ./...
+	NATRIX_MUST=net,rabbitmq,mtr,fping,curl,systemd,chromium,firefox,fat,loop,boot,location,tcpdump,zabbix go test -count=1 -p 1 -timeout 20m ./...
 	NATRIX_MUST=rabbitmq CGO_ENABLED=1 go test -race -short -p 1 $(RACE)
 
 fuzz: ## every fuzz target for FUZZTIME
@@ -85,7 +85,7 @@ clean:
 
 # Debian packages that the project needs beyond git, make and Go.
 packages-demo: PACKAGES = rabbitmq-server qemu-system-x86
-packages-test: PACKAGES = rabbitmq-server qemu-system-x86 qemu-system-arm mtr-tiny fping curl iproute2 systemd chromium firefox-esr gcc libc6-dev tcpdump ovmf dosfstools mtools
+packages-test: PACKAGES = rabbitmq-server qemu-system-x86 qemu-system-arm mtr-tiny fping curl iproute2 systemd chromium firefox-esr gcc libc6-dev tcpdump ovmf dosfstools mtools zabbix-server-pgsql zabbix-agent postgresql
 packages-location: PACKAGES = $(if $(shell command -v npm),,npm)
 packages-chaos: PACKAGES = rabbitmq-server iproute2
 packages-bench: PACKAGES = rabbitmq-server mtr-tiny fping iproute2

@@ -57,7 +57,7 @@ type Agent struct {
 // Run opens the doors that the configuration names and keeps them open until
 // ctx ends.
 func (a Agent) Run(ctx context.Context) error {
-	if len(a.Config.AMQP.URLs) == 0 {
+	if len(a.Config.AMQP.URLs) == 0 && a.Config.Zabbix.Mode == "" {
 		return errors.New("no broker is configured: set host, username and password under [RABBITMQ], or url; or natrix.broker= on the kernel command line")
 	}
 	if err := waitForClock(ctx, a.ClockFloor, a.Log); err != nil {
@@ -106,6 +106,11 @@ func (a Agent) Run(ctx context.Context) error {
 	running.Go(func() { timetable.Run(ctx) })
 	running.Go(func() { reporter.Run(ctx) })
 	running.Go(func() { results.Run(ctx) })
+	running.Go(func() { a.zabbix(ctx, core.Set) })
+	if len(a.Config.AMQP.URLs) == 0 {
+		<-ctx.Done()
+		return nil
+	}
 	return worker.Run(ctx)
 }
 

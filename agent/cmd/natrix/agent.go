@@ -47,7 +47,7 @@ func agentCommand() *cobra.Command {
 			log.Error("configuration", "err", err) // what could be understood is used: a terminal with a typing error is better than none
 		}
 		log.Info("natrix agent", "version", agent.Version)
-		if len(settings.AMQP.URLs) == 0 && *isAppliance {
+		if len(settings.AMQP.URLs) == 0 && settings.Zabbix.Mode == "" && *isAppliance {
 			// An appliance has a shell, in which this can be read.
 			log.Error("no broker is configured: set host, username and password under [RABBITMQ] in natrix.ini on the medium, or natrix.broker=URL in the kernel command line")
 			agent.Pulse(cmd.Context(), log, alive, func() string { return "" })

@@ -40,7 +40,7 @@ func TestActiveProxy(t *testing.T) {
 		{l.item(agent, "agent.ping", "1s", valueUnsigned), "history_uint", "1"},
 		{l.item(agent, "agent.version", "1h;1s/1-7,00:00-24:00", valueChar), "history_str", "0.2.0"},
 		{l.item(agent, "vm.memory.size[total]", "1s", valueUnsigned), "history_uint", "%000%"},
-		{l.item(agent, "web.page.regexp[127.0.0.1,/,{$PORT},value.: ([0-9.]+),,\\1]", "1s", valueFloat), "history", "12.5"},
+		{l.item(agent, "web.page.regexp[127.0.0.1,/,{$PORT},\"value.: ([0-9.]+)\",,\\1]", "1s", valueFloat), "history", "12.5"},
 	}
 	want[7].value = "%" // whatever it is
 	raw := l.item(http, "http.raw", "1s", valueText, "url="+web.URL)
@@ -91,7 +91,7 @@ INSERT INTO dchecks (dcheckid, druleid, type, ports) VALUES (51, 50, 8, '` + fmt
 	s.sql(`INSERT INTO task (taskid, type, status, clock, ttl, proxy_hostid) VALUES (7, 2, 1, extract(epoch from now()), 600, 10001);
 INSERT INTO task_remote_command (taskid, command_type, execute_on, port, authtype, username, password, publickey, privatekey, command, parent_taskid, hostid)
 VALUES (7, 0, 2, 0, 0, '', '', '', '', 'id', 7, 10002);`)
-	s.has("SELECT status, info FROM task_remote_command_result", "1|Remote commands are not enabled")
+	s.has("SELECT status, info FROM task_remote_command_result", "-1|Remote commands are not enabled")
 }
 
 // TestOutage has the server stop under load: every value arrives, once, and

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
@@ -145,7 +146,7 @@ LogFile=%s/server.log
 PidFile=%s/server.pid
 SocketDir=%s
 StartPollers=1
-StartPollersUnreachable=0
+StartPollersUnreachable=1
 StartTrappers=3
 StartPingers=0
 StartDiscoverers=0
@@ -185,6 +186,12 @@ func (s *server) address() string { return net.JoinHostPort("127.0.0.1", strconv
 func (s *server) start(cmd *exec.Cmd) chan struct{} {
 	s.t.Helper()
 	cmd.SysProcAttr, cmd.Dir = s.who, s.dir
+	out, err := os.OpenFile(s.dir+"/output", os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer out.Close()
+	cmd.Stdout, cmd.Stderr = out, out
 	if err := cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}
@@ -221,10 +228,9 @@ func (s *server) sql(statements string) string {
 
 func (s *server) eventually(what string, is func() bool) {
 	s.t.Helper()
-	for deadline := time.Now().Add(60 * time.Second); !is(); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); !is(); time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			log, _ := os.ReadFile(s.dir + "/server.log")
-			s.t.Fatalf("not within a minute: %s\n%s", what, log[max(0, len(log)-3000):])
+			s.t.Fatalf("not within a minute: %s\n%s", what, s.log())
 		}
 	}
 }
@@ -233,22 +239,36 @@ func (s *server) eventually(what string, is func() bool) {
 func (s *server) has(query, want string) {
 	s.t.Helper()
 	var got string
-	for deadline := time.Now().Add(60 * time.Second); got != want; time.Sleep(100 * time.Millisecond) {
+	for deadline := time.Now().Add(25 * time.Second); got != want; time.Sleep(100 * time.Millisecond) {
 		if got = s.sql(query); time.Now().After(deadline) && got != want {
-			log, _ := os.ReadFile(s.dir + "/server.log")
-			s.t.Fatalf("%s\ngot %q, want %q\n%s", query, got, want, log[max(0, len(log)-3000):])
+			s.t.Fatalf("%s\ngot %q, want %q\n%s", query, got, want, s.log())
 		}
 	}
 }
 
+// log is the end of what the server's programs said.
+func (s *server) log() []byte {
+	var all []byte
+	for _, name := range []string{"output", "server.log"} {
+		b, _ := os.ReadFile(filepath.Join(s.dir, name)) // it may have said nothing
+		all = append(all, b[max(0, len(b)-3000):]...)
+	}
+	return all
+}
+
+// freePort finds a port that Zabbix takes, which is none of those that the
+// kernel gives out by itself.
 func freePort(t testing.TB) int {
 	t.Helper()
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 100 {
+		port := 20000 + rand.IntN(12000)
+		if l, err := net.Listen("tcp4", fmt.Sprint("127.0.0.1:", port)); err == nil {
+			l.Close()
+			return port
+		}
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	t.Fatal("no free port")
+	return 0
 }
 
 // lab is what the tests monitor, as SQL.
