@@ -15,7 +15,7 @@ func (a Agent) zabbix(ctx context.Context, core command.Set) {
 	if a.Config.Zabbix.Mode == "" {
 		return
 	}
-	door := zabbix.Door{Config: a.Config.Zabbix, Core: core, Version: Version, Log: a.Log.With("door", "zabbix")}
+	door := zabbix.Door{Config: a.Config.Zabbix, Core: core.Only("ping", "traceroute", "mtr", "dns", "http", "performance"), Version: Version, Log: a.Log.With("door", "zabbix")}
 	if place := cmp.Or(a.Places.Medium, a.Places.RAM); place != "" {
 		door.Dir = filepath.Join(place, "zabbix")
 	}

@@ -16,7 +16,7 @@ type Zabbix struct {
 	Servers  []string       // host:port of the servers of an active proxy, tried in turn
 	Hostname string         // name of the proxy, as the server has it
 	Protocol string         // "6.0", "7.0", or "auto", the default: as the server answers
-	Listen   string         // where the server and senders call: host:port; default :10051 of a passive proxy, none of an active one
+	Listen   string         // where the server and senders call: address:port; default [::]:10051 of a passive proxy, none of an active one
 	Allowed  []netip.Prefix // who may call; default none
 	Agent    int            // port at which this machine's own agent would be: items of it are answered by the terminal; default 10050
 	Every    time.Duration  // between two requests for the configuration; 0 as the dialect has it: 1m for 6.0, 10s for 7.0
@@ -94,22 +94,6 @@ func endpoints(v, standard string) ([]string, error) {
 		all = append(all, net.JoinHostPort(name, number))
 	}
 	return all, nil
-}
-
-func listener(p *string, v string) error {
-	if v == "" {
-		*p = ""
-		return nil
-	}
-	_, number, err := net.SplitHostPort(v)
-	if err != nil {
-		return fmt.Errorf("%q is not like :10051 or 192.0.2.7:10051", v)
-	}
-	if err := port(&number, number); err != nil {
-		return err
-	}
-	*p = v
-	return nil
 }
 
 // networks reads addresses and networks, separated by commas.
