@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/natrix-os/natrix/agent/lease"
+	"github.com/natrix-os/natrix/agent/status"
 	"github.com/natrix-os/natrix/sysinfo"
 	"github.com/natrix-os/natrix/sysinfo/netif"
 )
@@ -170,7 +171,20 @@ func (s *session) status(ctx context.Context, out io.Writer) error {
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	return s.links(out)
+	if err := s.links(out); err != nil {
+		return err
+	}
+	return s.agent(ctx, out)
+}
+
+// agent tells how the agent is doing, if there is one.
+func (s *session) agent(ctx context.Context, out io.Writer) error {
+	told, err := status.Read(ctx, status.Socket)
+	if err != nil {
+		return nil // of an appliance without a broker, or of another machine
+	}
+	fmt.Fprintln(out)
+	return told.WriteText(out)
 }
 
 // mistakes puts those of a configuration below each other.
