@@ -252,10 +252,19 @@ func (c *client) push(ctx context.Context) error {
 	return c.write(ctx, message)
 }
 
+// history sends the last five minutes, and at once the state of the machine:
+// who asks for the one has nothing to show yet.
 func (c *client) history(ctx context.Context, _ request) error {
 	message, err := document("History", c.Server.history())
 	if err != nil {
 		return err
 	}
-	return c.send(ctx, message)
+	if err := c.send(ctx, message); err != nil {
+		return err
+	}
+	c.before = c.hub.earlier()
+	if err := c.push(ctx); err != nil {
+		return &brokenError{err}
+	}
+	return nil
 }

@@ -554,7 +554,7 @@ func TestSlowReaderHoldsUpNobody(t *testing.T) {
 func TestHistoryAndSnapshot(t *testing.T) {
 	t.Parallel()
 	d := open(t, config.Live{Token: "secret"})
-	for path, status := range map[string]int{"/": 200, "/api/v1/history": 401, "/api/v1/snapshot": 401} {
+	for path, status := range map[string]int{"/": 200, "/api/v1/history": 401, "/api/v1/snapshot": 401, "/metrics": 401, "/probe?target=x": 401} {
 		if got := d.get(t, path, ""); got.StatusCode != status {
 			t.Errorf("%s without the token: got %s, want %d", path, got.Status, status)
 		}

@@ -20,6 +20,8 @@ func (s *Server) handler(clients *sync.WaitGroup) http.Handler {
 	mux.Handle("GET /", pages())
 	mux.Handle("GET /api/v1/snapshot", s.guarded(s.snapshot))
 	mux.Handle("GET /api/v1/history", s.guarded(s.chronicle))
+	mux.Handle("GET /metrics", s.guarded(s.metrics))
+	mux.Handle("GET /probe", s.guarded(s.blackbox))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		if strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {

@@ -48,6 +48,7 @@ type hub struct {
 
 	mu          sync.Mutex
 	points      []point
+	base        sysinfo.Stat // as of the point before the last
 	subscribers int
 	woken       bool // somebody looks again: what was read while nobody did is not for them
 }
@@ -191,6 +192,7 @@ func (h *hub) remember(ctx context.Context, now *moment) {
 			p.CPU = append(p.CPU, hundredths(c.Busy+c.IOWait))
 		}
 	}
+	base := h.before
 	h.before = now.sample.Stat
 	m := now.sample.Memory
 	p.Memory, p.Swap = share(m.Used(), m.Total), share(m.SwapUsed(), m.SwapTotal)
@@ -208,10 +210,19 @@ func (h *hub) remember(ctx context.Context, now *moment) {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.base = base
 	if len(h.points) >= kept {
 		h.points = h.points[:copy(h.points, h.points[len(h.points)-kept+1:])]
 	}
 	h.points = append(h.points, p)
+}
+
+// earlier is what usage is counted from for somebody who has just come: at
+// least a second ago, if there is that much history.
+func (h *hub) earlier() sysinfo.Stat {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.base
 }
 
 // description is what does not change from second to second.

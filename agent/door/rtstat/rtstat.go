@@ -51,12 +51,18 @@ type Server struct {
 	hub      *hub
 	gate     *gate
 	gateways gateways
+	modules  map[string]module
 	machine  string // what it is
 }
 
-// Run listens where the configuration says until ctx ends, and then returns nil
+// Run reads the modules of /probe and listens where the configuration says until ctx ends, and then returns nil
 // once every client has left.
 func (s *Server) Run(ctx context.Context) error {
+	modules, err := readModules(s.Config.Modules)
+	if err != nil {
+		return err
+	}
+	s.modules = modules
 	page, raw, err := s.listen(ctx)
 	if err != nil {
 		return err

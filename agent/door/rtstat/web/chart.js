@@ -48,6 +48,7 @@ export class Chart {
   show(now) {
     this.now = now;
     for (const [name, s] of this.series) if (!s.points.length || s.points.at(-1)[0] < now - span) this.series.delete(name);
+    this.element.hidden = this.series.size === 0;
     this.draw();
   }
 
@@ -77,8 +78,8 @@ export class Chart {
   }
 
   grid(g, wide, high, style, top) {
-    g.strokeStyle = style.getPropertyValue('--line');
-    g.fillStyle = style.getPropertyValue('--faint');
+    g.strokeStyle = style.borderTopColor; // a custom property would not be resolved
+    g.fillStyle = style.color;
     g.font = '10px system-ui, sans-serif';
     g.lineWidth = 1;
     g.beginPath();
@@ -112,7 +113,7 @@ export class Chart {
     const at = this.now - (cross ?? 0);
     if (cross !== null) {
       const left = Math.round(wide * (1 - cross / span)) + 0.5;
-      g.strokeStyle = style.getPropertyValue('--ink');
+      g.strokeStyle = style.caretColor;
       g.lineWidth = 1;
       g.beginPath(); g.moveTo(left, 0); g.lineTo(left, high); g.stroke();
     }
