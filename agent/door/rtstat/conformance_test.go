@@ -14,6 +14,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -30,6 +31,33 @@ const patienceMost = 20 * time.Second
 type door struct {
 	*Server
 	page, raw string // where it listens
+	cut       func() // closes the connections to page that there are
+}
+
+// cutter is a listener that remembers its connections.
+type cutter struct {
+	net.Listener
+	mu    sync.Mutex
+	conns []net.Conn
+}
+
+func (c *cutter) Accept() (net.Conn, error) {
+	conn, err := c.Listener.Accept()
+	if err == nil {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.conns = append(c.conns, conn)
+	}
+	return conn, err
+}
+
+func (c *cutter) cut() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, conn := range c.conns {
+		conn.Close()
+	}
+	c.conns = nil
 }
 
 // open runs a live door on the loopback until the test ends.
@@ -50,7 +78,8 @@ func open(t testing.TB, c config.Live, definitions ...command.Definition) door {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	s.begin()
-	go func() { ended <- s.serveOn(ctx, page, raw) }()
+	cuts := &cutter{Listener: page}
+	go func() { ended <- s.serveOn(ctx, cuts, raw) }()
 	t.Cleanup(func() {
 		cancel()
 		select {
@@ -62,7 +91,7 @@ func open(t testing.TB, c config.Live, definitions ...command.Definition) door {
 			t.Error("the door does not end")
 		}
 	})
-	return door{s, page.Addr().String(), raw.Addr().String()}
+	return door{s, page.Addr().String(), raw.Addr().String(), cuts.cut}
 }
 
 // peer is a client of the protocol.

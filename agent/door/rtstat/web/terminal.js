@@ -145,8 +145,10 @@ export class Terminal {
     form.addEventListener('submit', (e) => {
       e.preventDefault();
       form.hidden = true;
-      sessionStorage.setItem('natrix.token ' + this.config.url, input.value);
-      this.client.authenticate(input.value);
+      const token = input.value;
+      input.value = '';
+      sessionStorage.setItem('natrix.token ' + this.config.url, token);
+      this.client.authenticate(token);
     });
     return form;
   }
