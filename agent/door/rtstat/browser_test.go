@@ -2,12 +2,14 @@ package rtstat
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -205,4 +207,39 @@ func TestPageWeighsLittleAndLoadsNothingFromElsewhere(t *testing.T) {
 	if size > 300<<10 || size < 10<<10 {
 		t.Errorf("the page weighs %d bytes, want less than 300 KiB, and all of it", size)
 	}
+}
+
+func TestDashboardNamesOurMetrics(t *testing.T) {
+	body, err := os.ReadFile("grafana.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	source, err := os.ReadFile("metrics.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !json.Valid(body) {
+		t.Error("the dashboard is not JSON")
+	}
+	names := regexp.MustCompile(`natrix_[a-z0-9_]+`).FindAllString(string(body), -1)
+	for _, name := range names {
+		if !strings.Contains(string(source), `"`+name+`"`) {
+			t.Errorf("the dashboard shows %s, which there is not", name)
+		}
+	}
+	if len(names) < 8 {
+		t.Errorf("the dashboard shows %d metrics", len(names))
+	}
+}
+
+func FuzzModules(f *testing.F) {
+	f.Add([]byte("modules:\n  a:\n    prober: http\n    timeout: 5s\n    http:\n      valid_status_codes: [200, 404]\n      method: POST\n"))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		modules, err := parseModules("blackbox.yml", body)
+		for name, m := range modules {
+			if err == nil && m.Prober == "" {
+				t.Errorf("module %q has no prober", name)
+			}
+		}
+	})
 }
