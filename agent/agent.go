@@ -18,6 +18,7 @@ import (
 	"github.com/natrix-os/natrix/agent/config"
 	"github.com/natrix-os/natrix/agent/door/amqp"
 	"github.com/natrix-os/natrix/agent/door/rtstat"
+	"github.com/natrix-os/natrix/agent/execute"
 	"github.com/natrix-os/natrix/agent/location"
 	"github.com/natrix-os/natrix/agent/probe"
 	"github.com/natrix-os/natrix/agent/report"
@@ -49,6 +50,9 @@ type Agent struct {
 	Runtime   string               // directory for the socket that tells the status; "" for none
 	Sandboxed bool                 // whether the process has given up what it does not need
 
+	// Executor runs what the policy of BasicAgent allows; nil refuses it all.
+	Executor *execute.Executor
+
 	// ClockFloor is a time at which this program cannot have run: a clock that
 	// says less was never set, and is waited for. Zero is that of this version.
 	ClockFloor time.Time
@@ -57,7 +61,7 @@ type Agent struct {
 // Run opens the doors that the configuration names and keeps them open until
 // ctx ends.
 func (a Agent) Run(ctx context.Context) error {
-	if len(a.Config.AMQP.URLs) == 0 && a.Config.Zabbix.Mode == "" {
+	if len(a.Config.AMQP.URLs) == 0 && a.Config.Zabbix.Mode == "" && !a.Config.BasicAgent.Open {
 		return errors.New("no broker is configured: set host, username and password under [RABBITMQ], or url; or natrix.broker= on the kernel command line")
 	}
 	if err := waitForClock(ctx, a.ClockFloor, a.Log); err != nil {
@@ -107,6 +111,9 @@ func (a Agent) Run(ctx context.Context) error {
 	running.Go(func() { reporter.Run(ctx) })
 	running.Go(func() { results.Run(ctx) })
 	running.Go(func() { a.zabbix(ctx, core.Set) })
+	if a.Config.BasicAgent.Open {
+		running.Go(func() { a.runBasicAgent(ctx, core.Set) })
+	}
 	if len(a.Config.AMQP.URLs) == 0 {
 		<-ctx.Done()
 		return nil

@@ -20,8 +20,8 @@ var rows = [][]string{
 	{"agent/cmd", "image/cmd"},
 	{"agent", "agent/appliance", "board", "image/qemu"},
 	{"agent/door"},
-	{"agent/probe", "agent/report", "agent/lease", "agent/spool", "agent/schedule", "agent/service", "agent/update", "agent/doctor", "agent/flash", "agent/pxe", "image"},
-	{"agent/command", "agent/packet", "agent/capture", "agent/config", "agent/location", "agent/logs", "agent/medium", "agent/status", "sysinfo", "sysinfo/netif"},
+	{"agent/probe", "agent/report", "agent/lease", "agent/spool", "agent/schedule", "agent/service", "agent/update", "agent/doctor", "agent/execute", "agent/getinfo", "agent/flash", "agent/pxe", "image"},
+	{"agent/command", "agent/door/basicagent/wire", "agent/packet", "agent/capture", "agent/config", "agent/location", "agent/logs", "agent/medium", "agent/status", "sysinfo", "sysinfo/netif"},
 }
 
 // sideways are the arrows within a row that the house has.

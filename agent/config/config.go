@@ -38,6 +38,8 @@ type Config struct {
 	Schedule  []Scheduled
 	Ignored   []string // what user-data says that means nothing here, a line for each file
 
+	BasicAgent BasicAgent
+
 	broker broker // parts of AMQP.URLs, until the whole file is read
 	given  []Setting
 }
@@ -153,6 +155,8 @@ func Default() Config {
 		Log:       Log{Level: "info", Directory: "/var/log/natrix"},
 		Sandbox:   true,
 		broker:    broker{vhost: "/"},
+
+		BasicAgent: defaultBasicAgent(),
 	}
 }
 

@@ -79,6 +79,9 @@ func (c *Config) apply(section, key, value, from string) error {
 		c.Schedule = append(c.Schedule, job)
 		return nil
 	}
+	if strings.EqualFold(section, "commands") {
+		return c.BasicAgent.template(key, strings.TrimSpace(value))
+	}
 	s := find(section, key)
 	if s == nil {
 		return fmt.Errorf("no such setting: [%s] %s", section, key)

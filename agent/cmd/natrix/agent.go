@@ -12,6 +12,7 @@ import (
 	"github.com/natrix-os/natrix/agent"
 	"github.com/natrix-os/natrix/agent/config"
 	"github.com/natrix-os/natrix/agent/door/cli"
+	"github.com/natrix-os/natrix/agent/execute"
 	"github.com/natrix-os/natrix/agent/probe/page"
 	"github.com/natrix-os/natrix/agent/sandbox"
 	"github.com/natrix-os/natrix/agent/spool"
@@ -47,7 +48,7 @@ func agentCommand() *cobra.Command {
 			log.Error("configuration", "err", err) // what could be understood is used: a terminal with a typing error is better than none
 		}
 		log.Info("natrix agent", "version", agent.Version)
-		if len(settings.AMQP.URLs) == 0 && settings.Zabbix.Mode == "" && *isAppliance {
+		if len(settings.AMQP.URLs) == 0 && settings.Zabbix.Mode == "" && !settings.BasicAgent.Open && *isAppliance {
 			// An appliance has a shell, in which this can be read.
 			log.Error("no broker is configured: set host, username and password under [RABBITMQ] in natrix.ini on the medium, or natrix.broker=URL in the kernel command line")
 			agent.Pulse(cmd.Context(), log, alive, func() string { return "" })
@@ -62,14 +63,21 @@ func agentCommand() *cobra.Command {
 			}
 		}
 		sandboxed := settings.Sandbox
+		executor, err := execute.Start(agent.Policy(settings.BasicAgent)) // while there are privileges to give it
+		if err != nil {
+			log.Error("no command of a server will run", "err", err)
+		}
+		if executor != nil {
+			defer executor.Close()
+		}
 		if settings.Sandbox {
-			if err := sandbox.Enter(keep(settings.Capture.Directory, settings.Log.Directory, above(logFile), *ram, *disk)); err != nil {
+			if err := sandbox.Enter(keep(settings.Capture.Directory, settings.Log.Directory, above(logFile), *ram, *disk, ownDirectory(settings.BasicAgent))); err != nil {
 				log.Warn("not all was given up", "err", err)
 				sandboxed = false
 			}
 		}
 		places := spool.Places{RAM: below(*ram, "spool"), Medium: below(*disk, "spool")}
-		a := agent.Agent{Config: settings, Log: log, Places: places, Alive: alive, Runtime: *ram, Sandboxed: sandboxed, Reached: func(phase string) { milestone(log, phase) }}
+		a := agent.Agent{Config: settings, Log: log, Places: places, Alive: alive, Runtime: *ram, Sandboxed: sandboxed, Reached: func(phase string) { milestone(log, phase) }, Executor: executor}
 		if *isAppliance {
 			a.Reached = func(phase string) { milestone(log, phase); noteSession(log, phase) }
 			a.Further = remoteUpdate(settings.Update)

@@ -1,6 +1,6 @@
 // Natrix is the terminal in one binary, which acts by the name that it is
-// called under: init is PID 1 of an appliance, mtr-packet is mtr's, everything
-// else the command line.
+// called under: init is PID 1 of an appliance, mtr-packet is mtr's,
+// BasicAgentCtl answers queries, everything else is the command line.
 package main
 
 import (
@@ -14,6 +14,7 @@ import (
 	"github.com/natrix-os/natrix/agent"
 	"github.com/natrix-os/natrix/agent/command"
 	"github.com/natrix-os/natrix/agent/door/cli"
+	"github.com/natrix-os/natrix/agent/execute"
 	"github.com/natrix-os/natrix/agent/flash"
 	"github.com/natrix-os/natrix/agent/medium"
 	"github.com/natrix-os/natrix/agent/probe"
@@ -24,11 +25,16 @@ import (
 )
 
 func main() {
+	if status, ours := execute.Main(os.Args[0], confine); ours {
+		os.Exit(status)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	switch filepath.Base(os.Args[0]) {
 	case "init":
 		os.Exit(cli.Report(os.Stderr, initialise(context.Background())))
+	case "BasicAgentCtl":
+		os.Exit(basicAgentCtl(ctx, os.Args[1:], os.Stdout, os.Stderr))
 	case "mtr-packet":
 		os.Exit(cli.Report(os.Stderr, mtrPacket(ctx)))
 	}
@@ -53,6 +59,7 @@ func prompt(prober *probe.Prober, further ...*cobra.Command) *cobra.Command {
 		dispatchCommand(),
 		fleetCommand(),
 		liveCommand(prober),
+		gatewayCommand(),
 		serviceCommand(),
 		doctorCommand(),
 		cli.Flash(flash.System(medium.Root())),
