@@ -93,7 +93,7 @@ func (c *Collector) kernel() (any, error) {
 	text := func(b []byte) string { return unix.ByteSliceToString(b) }
 	return kernel{
 		text(u.Sysname[:]), text(u.Nodename[:]), text(u.Release[:]), text(u.Version[:]), text(u.Machine[:]),
-		hostname, strings.TrimSpace(string(id)), up.Sec, time.Now().Unix() - int64(up.Sec),
+		hostname, strings.TrimSpace(string(id)), int64(up.Sec), time.Now().Unix() - int64(up.Sec),
 	}, nil
 }
 
