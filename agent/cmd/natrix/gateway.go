@@ -39,7 +39,7 @@ func gatewayCommand() *cobra.Command {
 	f.DurationVar(&g.within, "within", 150*time.Second, "how long a request waits for its terminals")
 
 	name := "config.cargo.com"
-	initialise := &cobra.Command{Use: "init-ca", Short: "Make the certificate authority of a fleet, and a server certificate", Args: cobra.NoArgs,
+	initialise := &cobra.Command{Use: "init-ca", Short: "Make the certificate authority of a fleet, and a server certificate", Example: "  natrix gateway init-ca --ca /etc/natrix/gateway --name config.example.com", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if _, err := gateway.Create(g.dir, name); err != nil {
 				return err
@@ -51,7 +51,7 @@ func gatewayCommand() *cobra.Command {
 			return err
 		}}
 	initialise.Flags().StringVar(&name, "name", name, "name in the server certificate: [BASICAGENT] name of the terminals")
-	token := &cobra.Command{Use: "token TERMINAL", Short: "Make the token with which a terminal enrolls, once", Args: cobra.ExactArgs(1),
+	token := &cobra.Command{Use: "token TERMINAL", Short: "Make the token with which a terminal enrolls, once", Example: "  natrix gateway token --ca /etc/natrix/gateway edd6c192-52cb-4133-a17a-e7d8aec03de7", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			t, err := (&gateway.Authority{Dir: g.dir}).Token(args[0])
 			if err == nil {
