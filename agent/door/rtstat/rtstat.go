@@ -159,6 +159,8 @@ func (s *Server) servePage(ctx context.Context, l net.Listener) error {
 	h := &http.Server{
 		Handler:           s.handler(&clients),
 		ReadHeaderTimeout: handshakeTime,
+		ReadTimeout:       handshakeTime,
+		WriteTimeout:      scrapeMost + writeTime, // a client that takes over the connection has its own
 		IdleTimeout:       idleTime,
 		MaxHeaderBytes:    headerMost,
 		ErrorLog:          slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),

@@ -378,6 +378,7 @@ export class Terminal {
       if (l.gateway) gateway = `${word('gateway')} ${l.gateway} ${l.gateway_rtt === undefined ? '' : l.gateway_rtt < 0 ? word('noAnswer') : ms(l.gateway_rtt)}`;
       const cells = [name, state, `↓ ${rate(number(l.rx_rate))} ↑ ${rate(number(l.tx_rate))}`, `${bytes(number(l.rx_bytes))} ${word('received')}, ${bytes(number(l.tx_bytes))} ${word('sent')}`, `${l.errors} ${word('errors')}, ${l.dropped} ${word('lost')}`, (l.addrs ?? []).join(' '), gateway];
       const row = element('tr', {}, ...cells.map((c) => element('td', { textContent: c })));
+      row.cells[5].className = 'long';
       if (!l.carrier) row.cells[1].className = 'bad';
       if (l.errors) row.cells[4].className = 'warn';
       if (l.gateway_rtt < 0) row.cells[6].className = 'bad';
@@ -420,9 +421,10 @@ export class Terminal {
     const detail = o.err ? o.err : o.phases ? Object.entries(o.phases).filter(([, v]) => v > 0).map(([n, v]) => `${n} ${ms(v)}`).join(', ') : o.path ? `${o.moved ? word('path') + ': ' : ''}${o.path.map((h) => h || '*').join(' → ')}` : '';
     const cells = [key, o.ms === undefined ? '–' : ms(o.ms), o.loss === undefined ? '' : percent(o.loss), o.jitter === undefined ? '' : ms(o.jitter), `${ago} ${word('seconds')}`, detail];
     const row = element('tr', {}, element('td', {}, swatch), ...cells.map((c) => element('td', { textContent: c })));
-    if (o.err || o.loss === 1) row.cells[2].className = row.cells[6].className = 'bad';
+    row.cells[1].className = row.cells[6].className = 'long';
+    if (o.err || o.loss === 1) for (const i of [2, 6]) row.cells[i].classList.add('bad');
     else if (o.loss > 0) row.cells[3].className = 'warn';
-    if (o.moved) row.cells[6].className = 'warn';
+    if (o.moved) row.cells[6].classList.add('warn');
     return row;
   }
 }
