@@ -18,8 +18,8 @@ build: $(if $(EMBED),embed-$(EMBED)) ## build/natrix for this machine, and natri
 	GOARCH=arm GOARM=7 go build $(GOFLAGS_BUILD) -o build/natrix-arm $(MAIN)
 	GOARCH=arm64 go build $(GOFLAGS_BUILD) -o build/natrix-arm64 $(MAIN)
 
-image: ## build/image/$(BOARD): the medium, kernel and initramfs; CONFIG=natrix.ini puts a configuration into them, LOCATION=build/location/data location data, KEYS=build/update.key.pub who may sign updates of it
-	go run ./image/cmd/mkimage -board $(BOARD) $(if $(CONFIG),-config $(CONFIG)) $(if $(LOCATION),-location $(LOCATION)) $(if $(KEYS),-keys $(KEYS))
+image: ## build/image/$(BOARD): the medium, kernel and initramfs; CONFIG=natrix.ini puts a configuration into them, LOCATION=build/location/data location data, KEYS=build/update.key.pub who may sign updates of it, URL=https://... where the Imager will find it
+	go run ./image/cmd/mkimage -board $(BOARD) $(if $(CONFIG),-config $(CONFIG)) $(if $(LOCATION),-location $(LOCATION)) $(if $(KEYS),-keys $(KEYS)) $(if $(URL),-url $(URL))
 
 update-key: ## build/update.key, which signs updates, and build/update.key.pub for images
 	mkdir -p build

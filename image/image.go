@@ -60,6 +60,8 @@ type Board struct {
 	Files  fs.FS  // boot/ and slot/: files of the partitions, as they are
 	Parts  []Part // further files of the partitions
 	Loader Source // Debian's GRUB, for a PC; nil if the firmware is loader enough
+
+	Imager []string // what the Raspberry Pi Imager calls these machines, for its list of images
 }
 
 // Part is a file of a partition that comes from a source.
@@ -104,6 +106,8 @@ type Options struct {
 	Revision string    // of the sources, BUILD_ID in /etc/os-release
 	Date     time.Time // of the sources; the clock of a board without one starts here
 	Config   []byte    // becomes natrix.ini on the medium, and /etc/natrix/natrix.ini in what boots without one; nil for none
+
+	URL string // of the directory that the medium will be fetched from, for the Raspberry Pi Imager; "" for where it is built
 
 	Keys     []byte            // becomes /etc/natrix/update.pub: who may sign updates, as update.ParsePublic reads it; nil for nobody
 	Location map[string][]byte // become files of /etc/natrix/location, by name

@@ -29,6 +29,7 @@ func Board() image.Board {
 		Modules:     modules(),
 		Files:       files,
 		Parts:       image.RaspberryPi(),
+		Imager:      []string{"pi2-32bit"},
 	}
 }
 

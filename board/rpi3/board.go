@@ -29,5 +29,6 @@ func Board() image.Board {
 		DeviceTrees: []string{"bcm2710-rpi-3-b.dtb", "bcm2710-rpi-3-b-plus.dtb"},
 		Files:       files,
 		Parts:       append(image.RaspberryPi(), image.Part{Source: kernel, File: "overlays/disable-bt.dtbo", To: "slot/overlays/disable-bt.dtbo"}),
+		Imager:      []string{"pi3-64bit"},
 	}
 }

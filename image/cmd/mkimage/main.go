@@ -46,6 +46,7 @@ func mkimage(ctx context.Context, args []string) error {
 	keys := flags.String("keys", "", "`file` with the public keys that may sign updates of this image")
 	sign := flags.String("sign", "", "`file` with the private key to make an update with, of the image's slot")
 	newKey := flags.String("new-key", "", "build nothing; make a private key in this `file`, and its public key in FILE.pub")
+	url := flags.String("url", "", "`URL` of the directory that the medium will be fetched from, for the Raspberry Pi Imager (default: the output directory)")
 	lock := flags.Bool("lock", false, "build nothing; move the board's locks to its distribution's current packages")
 	sbom := flags.Bool("sbom", false, "also list what the image is made of, in sbom.txt and sbom.cdx.json")
 	only := flags.Bool("fetch", false, "build nothing; fetch what a build needs")
@@ -62,6 +63,7 @@ func mkimage(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	options.URL = *url
 	if options.Location, err = files(*location); err != nil {
 		return err
 	}
