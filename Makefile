@@ -75,7 +75,7 @@ chaos: packages-chaos ## kill the agent, the broker and the connection for ten m
 	NATRIX_MUST=net,rabbitmq go test -count=1 -timeout 20m -run Chaos -v ./agent/chaos -chaos 10m
 
 bench: packages-bench
-	go test -run '^$$' -bench . -p 1 ./agent/packet ./agent/door/mtr ./agent/door/amqp ./agent/contract ./agent/door/rtstat
+	go test -run '^$$' -bench . -p 1 ./agent/packet ./agent/door/basicagent ./agent/door/mtr ./agent/door/amqp ./agent/contract ./agent/door/rtstat
 
 man: ## build/man: manual pages, from the same source as --help
 	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) go test -count=1 -run TestManualPages $(MAIN) -args -man $(CURDIR)/build/man
