@@ -56,7 +56,7 @@ func TestOptionsOutsideOfTheSources(t *testing.T) {
 }
 
 // maxBinary is the size that natrix does not exceed, stripped, in bytes.
-const maxBinary = 20_000_000
+const maxBinary = 24_000_000
 
 // TestImages builds each board's image, boots it, and has the shell on its
 // console answer and switch the machine off.
