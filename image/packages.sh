@@ -17,14 +17,22 @@ if [ "$(id -u)" -ne 0 ]; then
 	exit 1
 fi
 echo "installing Debian packages:$missing"
-if [ -d /run/systemd/system ]; then # a broker of the machine's own is not ours to start
-	restore() {
-		systemctl unmask --runtime --quiet rabbitmq-server epmd.socket || true
-		case $missing in *rabbitmq-server*) systemctl disable --quiet rabbitmq-server || true ;; esac
-	}
-	trap restore EXIT
-	trap 'exit 1' HUP INT TERM
-	systemctl mask --runtime --quiet rabbitmq-server epmd.socket || true
+# What comes with services is for the tests' own: none of them starts now, by
+# invoke-rc.d's policy, or with the machine.
+policy=/usr/sbin/policy-rc.d
+restore() {
+	[ -z "${ours:-}" ] || rm -f "$policy"
+	[ -d /run/systemd/system ] || return 0
+	for service in rabbitmq-server zabbix-server:zabbix-server-pgsql zabbix-agent postgresql; do
+		case " $missing " in *" ${service#*:} "*) systemctl disable --quiet "${service%:*}" || true ;; esac
+	done
+}
+trap restore EXIT
+trap 'exit 1' HUP INT TERM
+if [ ! -e "$policy" ]; then
+	ours=yes
+	printf '#!/bin/sh\nexit 101\n' >"$policy"
+	chmod 755 "$policy"
 fi
 apt-get update -qq
 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
