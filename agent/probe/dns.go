@@ -191,7 +191,9 @@ func (q inquiry) everybody(ctx context.Context, servers []dnsServer) []DNSAttemp
 	attempts := make([]DNSAttempt, len(servers))
 	var asking sync.WaitGroup
 	for i, server := range servers {
-		asking.Go(func() { attempts[i] = q.ask(ctx, server) })
+		own := q
+		own.query = q.query.Copy() // what is sent is written to on the way
+		asking.Go(func() { attempts[i] = own.ask(ctx, server) })
 	}
 	asking.Wait()
 	return attempts

@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/miekg/dns"
@@ -259,9 +260,9 @@ func TestDNSTellsExtendedErrors(t *testing.T) {
 }
 
 func TestDNSQuery(t *testing.T) {
-	var got *dns.Msg
+	var got atomic.Pointer[dns.Msg]
 	server := rawServer(t, func(w dns.ResponseWriter, q *dns.Msg) {
-		got = q
+		got.Store(q.Copy())
 		fromZone(w, new(dns.Msg).SetReply(q))
 	})
 	for _, tt := range []struct {
@@ -286,8 +287,8 @@ func TestDNSQuery(t *testing.T) {
 		for k, v := range tt.params {
 			params[k] = v
 		}
-		if r, _ := run(t, New(), "dns", "www.example.com", params); r.Err != nil || !tt.is(got) {
-			t.Errorf("%v: got %v, %v", tt.params, r.Err, got)
+		if r, _ := run(t, New(), "dns", "www.example.com", params); r.Err != nil || !tt.is(got.Load()) {
+			t.Errorf("%v: got %v, %v", tt.params, r.Err, got.Load())
 		}
 	}
 	r, body := run(t, New(), "dns", "www.example.com", map[string]string{"dns_server": server, "client_subnet": "home"})
