@@ -147,7 +147,14 @@ func (l *lab) run(d *basicagent.Door) {
 func (l *lab) join(d *basicagent.Door) *terminal {
 	l.t.Helper()
 	l.run(d)
-	wait(l.t, "the terminal to join", func() bool { return slices.Contains(l.g.Hosts(), d.Config.ID) })
+	wait(l.t, "the terminal to join", func() bool {
+		if !slices.Contains(l.g.Hosts(), d.Config.ID) {
+			return false
+		}
+		// A request that overtakes the answer to init ends the connection, and the terminal joins again.
+		s, err := l.g.FanOut(l.t.Context(), fmt.Appendf(nil, `{"id":"joined","hosts":[%q],"method":"agent.ping"}`, d.Config.ID))
+		return err == nil && len(s.Response) == 1 && strings.Contains(string(s.Response[0]), `"pong"`)
+	})
 	return &terminal{l.t, l.g, d.Config.ID}
 }
 
